@@ -1,0 +1,82 @@
+"""mediator.h is written once, and the extension made from it lets nothing else out."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from cffi import FFI
+
+from tests.guards.sources import ROOT, files
+
+EXT = ROOT / "mediator_ext"
+
+
+def _build_mediator() -> ModuleType:
+    """mediator_ext/build_mediator.py, which lies outside of any package."""
+    spec = importlib.util.spec_from_file_location("build_mediator", EXT / "build_mediator.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def exported(library: Path) -> list[str]:
+    """The symbols that a shared library defines for others."""
+    done = subprocess.run(
+        ["nm", "-D", "--defined-only", "--format=posix", str(library)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line.split()[0] for line in done.stdout.splitlines()]
+
+
+def test_the_part_between_the_markers_is_plain_enough_for_cffi() -> None:
+    FFI().cdef(_build_mediator().cdef_of((EXT / "mediator.h").read_text()))
+
+
+def test_the_markers_hold_every_function_that_mediator_h_declares() -> None:
+    text = (EXT / "mediator.h").read_text()
+    declaration = re.compile(r"^[a-z].*?\b(mediator_\w+)\(", re.MULTILINE)
+    part = _build_mediator().cdef_of(text)
+    assert declaration.findall(part)
+    assert set(declaration.findall(text)) == set(declaration.findall(part))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "int f(void);",
+        "/* cffi:begin */ int f(void);",
+        "/* cffi:end */ int f(void); /* cffi:begin */",
+        "/* cffi:begin */ /* cffi:begin */ /* cffi:end */",
+    ],
+)
+def test_markers_that_do_not_pair_are_refused(header: str) -> None:
+    with pytest.raises(ValueError, match=r"mediator\.h"):
+        _build_mediator().cdef_of(header)
+
+
+def test_the_extension_exports_its_init_function_only() -> None:
+    built = sorted((ROOT / "vgpud").glob("_mediator*.so"))
+    assert [path.name for path in built] == ["_mediator.abi3.so"]
+    assert exported(built[0]) == ["PyInit__mediator"]
+
+
+def test_an_exported_symbol_is_seen(tmp_path: Path) -> None:
+    source = tmp_path / "leak.c"
+    source.write_text("int leak(void);\nint leak(void) { return 1; }\n")
+    library = tmp_path / "leak.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    assert exported(library) == ["leak"]
+
+
+def test_the_scheduler_and_the_event_ring_are_tested_under_both_sanitizers() -> None:
+    tests = {path.stem: path.read_text() for path in files(".c", under="tests/c")}
+    for name in ("test_scheduler", "test_event_ring"):
+        assert "/* sanitizers: address thread */" in tests[name].splitlines()
