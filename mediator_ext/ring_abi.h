@@ -1,0 +1,398 @@
+/*
+ * ring_abi.h - The guest-visible interface, version 2: rings in shared memory
+ *
+ * One header for both sides: the engine, the worker and libvgpu include it; so may a guest driver.
+ * Everything is little-endian and naturally aligned. Reserved fields must be 0 and are checked.
+ *
+ * The shared memory of a VM (on ivshmem: BAR2) is one region:
+ *
+ *     0          struct vgpu_host_page    written by the host, read-only to the guest by rule
+ *     4 KiB      struct vgpu_guest_page   written by the guest, latched once by the host
+ *     qp_base    queue pair 0, then qp_count - 1 more at qp_stride
+ *
+ *     a pair:    + 0          struct vgpu_pair_host    indices that the host writes
+ *                + 4 KiB      struct vgpu_pair_guest   indices that the guest writes
+ *                + sq_offset  sq_entries x struct vgpu_submission
+ *                + cq_offset  cq_entries x struct vgpu_completion
+ *                + data_offset, data_bytes: the pair's slice of the data area, "segment 0"
+ *
+ * Every part of a pair starts on 64 KiB, so that a guest driver may map it singly for one process.
+ * Without such a driver the processes of a VM trust each other. Pair 0 is the control pair.
+ *
+ * Starting: the guest reads the host page, writes `accepted` and then status
+ * ACK | FEATURES_OK in its own page, and rings pair 0. The host answers in host_page.device_status:
+ * VGPU_DEVICE_OK, or VGPU_DEVICE_FAILED when a feature was accepted that was not offered. Nothing is
+ * taken from a ring before VGPU_DEVICE_OK. `generation` is bumped by every attach; what belongs to an
+ * older one is dropped.
+ *
+ * Indices run freely (modulo 2^32) and are reduced by the number of entries, a power of two. The
+ * guest fills submissions[sq_tail % n] and then stores sq_tail with release order; it rings when
+ * sq_need_doorbell is set after a full fence. The host takes an entry only while the completions
+ * that are owed fit into the completion ring; a guest that had more than cq_entries submissions
+ * without a consumed completion rings, on the same condition, after it has moved cq_head. The guest asks for an interrupt by storing in
+ * cq_event the index at which it wants one: the host interrupts when it moves cq_tail past it. It
+ * also interrupts pair 0 when it sets device_status, and a pair when it sets its error state.
+ * sq_tail - sq_head > sq_entries, or a cq_head out of range, is a pair error: state goes to
+ * VGPU_PAIR_ERROR and the pair is not served again before the next attach.
+ *
+ * A submission names a command: a sequence of ops in the data area, at most VGPU_COMMAND_BYTES_MAX
+ * bytes and VGPU_COMMAND_OPS_MAX ops, all of one lane. The engine reads the entry; only the VM's own
+ * worker reads the command. Ops run in order; the first that fails ends the command: its index and
+ * status are the completion's, the rest is not run. Submissions of one stream complete in order,
+ * those of different streams in any order.
+ *
+ * Object ids are chosen by the guest, so that a chain needs no round trip: a u32 other than 0,
+ * one name space for each kind in each ctx of each pair. Nothing is shared between ctxs, and nothing
+ * outlives the attachment: a new one starts without objects. Unloading a module takes its kernels
+ * along.
+ */
+#ifndef VGPU_RING_ABI_H
+#define VGPU_RING_ABI_H
+
+#include <stdint.h>
+
+#define VGPU_RING_MAGIC 0x32475056u /* "VPG2" */
+#define VGPU_RING_MAJOR 2
+#define VGPU_RING_MINOR 0
+
+#define VGPU_PAGE_BYTES        4096u
+#define VGPU_PART_ALIGN        65536u
+#define VGPU_QP_MAX            64u
+#define VGPU_RING_ENTRIES_MIN  16u
+#define VGPU_RING_ENTRIES_MAX  32768u
+#define VGPU_COMMAND_BYTES_MAX 65536u
+#define VGPU_COMMAND_OPS_MAX   256u
+#define VGPU_LAUNCH_ARGS_BYTES 32768u
+#define VGPU_LAUNCH_ARGS_MAX   128u
+#define VGPU_WAITS_MAX         16u
+#define VGPU_NAME_MAX          255u
+
+/* Status of a completion. Numbers are never reused. */
+enum vgpu_status {
+    VGPU_OK = 0,
+    VGPU_INVALID = 1,        /* malformed entry, command or op */
+    VGPU_UNSUPPORTED = 2,    /* well formed, but not offered by this host or device */
+    VGPU_BUSY = 3,           /* queue of this VM is full: retry after retry_after_us */
+    VGPU_RATE = 4,           /* over the configured request rate: retry after retry_after_us */
+    VGPU_QUOTA = 5,          /* over this VM's device memory quota */
+    VGPU_TIMEOUT = 6,        /* waited or ran too long; native = 1 when it was running */
+    VGPU_CANCELLED = 7,
+    VGPU_DEVICE_LOST = 8,    /* the worker or the device went away; objects of the ctx are gone */
+    VGPU_NO_CONTEXT = 9,     /* no worker can be had now: retry after retry_after_us */
+    VGPU_QUARANTINED = 10,   /* this VM is quarantined until an administrator clears it */
+    VGPU_POOL_DISABLED = 11, /* the VM's pool is disabled, or the VM has no pool */
+    VGPU_ABORTED = 12,       /* an earlier part of a chain failed */
+    VGPU_BUILD_FAILED = 13,  /* the module did not compile: see its log */
+    VGPU_NO_OBJECT = 14,     /* unknown object id */
+    VGPU_EXISTS = 15,        /* the object id is in use */
+    VGPU_NO_MEMORY = 16,     /* the device, or the worker, is out of memory */
+    VGPU_FAILED = 17,        /* the device's runtime refused: native is its own code */
+    VGPU_STATUS_COUNT
+};
+
+/* Feature bits: offered in the host page, accepted in the guest page. Bit numbers. */
+enum vgpu_feature {
+    VGPU_FEATURE_STREAMS = 0,   /* more than one stream in a pair */
+    VGPU_FEATURE_TIMELINES = 1, /* waits and signals */
+    VGPU_FEATURE_OPENCL_C = 2,
+    VGPU_FEATURE_SPIRV = 3,
+    VGPU_FEATURE_PTX = 4,
+    VGPU_FEATURE_REGISTER = 5, /* guest RAM as further segments */
+    VGPU_FEATURE_QUERY = 6,    /* native parameters, build logs, binaries, clock pair */
+    VGPU_FEATURE_COUNT
+};
+
+enum vgpu_device_status {
+    VGPU_DEVICE_WAITING = 0, /* for the guest's features */
+    VGPU_DEVICE_OK = 1,
+    VGPU_DEVICE_FAILED = 2,
+};
+
+enum vgpu_guest_status {
+    VGPU_GUEST_ACK = 1u,
+    VGPU_GUEST_FEATURES_OK = 2u,
+};
+
+enum vgpu_pair_state {
+    VGPU_PAIR_OK = 0,
+    VGPU_PAIR_ERROR = 1,
+};
+
+struct vgpu_host_page {
+    uint32_t magic;
+    uint16_t major;
+    uint16_t minor;
+    uint32_t page_bytes; /* sizeof(struct vgpu_host_page): fields past it are not there */
+    uint32_t generation;
+    uint64_t features[2];
+    uint64_t region_bytes; /* the whole shared memory */
+    uint16_t qp_count;
+    uint16_t device_count;
+    uint32_t segment_count; /* data segments beyond each pair's own */
+    uint64_t qp_base;
+    uint64_t qp_stride;
+    uint32_t sq_entries;
+    uint32_t cq_entries;
+    uint64_t sq_offset; /* within a pair */
+    uint64_t cq_offset;
+    uint64_t data_offset;
+    uint64_t data_bytes;
+    uint32_t device_status; /* enum vgpu_device_status */
+    /* Identity, updated live. */
+    uint32_t vm_id;
+    uint8_t pool_id;  /* ASCII; 0 = none */
+    uint8_t priority; /* 0 low, 1 medium, 2 high */
+    uint8_t reserved[14];
+};
+
+struct vgpu_guest_page {
+    uint64_t accepted[2];
+    uint32_t status; /* enum vgpu_guest_status bits */
+    uint32_t reserved;
+};
+
+struct vgpu_pair_host {
+    uint32_t sq_head;
+    uint32_t sq_need_doorbell;
+    uint32_t cq_tail;
+    uint32_t state; /* enum vgpu_pair_state */
+};
+
+struct vgpu_pair_guest {
+    uint32_t sq_tail;
+    uint32_t cq_head;
+    uint32_t cq_event;
+    uint32_t reserved;
+};
+
+enum vgpu_kind {
+    VGPU_KIND_COMMAND = 1, /* run the command at cmd_* */
+    VGPU_KIND_NOP = 2,     /* answered by the engine when it is the head of its stream */
+    VGPU_KIND_SIGNAL = 3,  /* 3..6: reserved for timelines, cancellation and queries */
+    VGPU_KIND_CANCEL = 4,
+    VGPU_KIND_RESET_CTX = 5,
+    VGPU_KIND_QUERY = 6,
+};
+
+enum vgpu_lane {
+    VGPU_LANE_EXEC = 0,  /* everything but module loads */
+    VGPU_LANE_BUILD = 1, /* module loads only */
+    VGPU_LANE_COPY = 2,  /* reserved */
+};
+
+struct vgpu_submission {
+    uint64_t cookie; /* returned as it is */
+    uint8_t kind;    /* enum vgpu_kind */
+    uint8_t lane;    /* enum vgpu_lane */
+    uint16_t flags;  /* 0 */
+    uint32_t ctx;
+    uint32_t stream;
+    uint32_t timeout_ms; /* 0 = the host's own limits alone */
+    uint32_t cmd_seg;    /* 0 = the pair's own slice */
+    uint32_t cmd_len;    /* bytes, a multiple of 8 */
+    uint64_t cmd_off;    /* a multiple of 8 */
+    uint32_t wait_off;   /* array of struct vgpu_wait in segment 0 */
+    uint16_t wait_count;
+    uint16_t reserved0;
+    uint64_t signal; /* value set on the stream's timeline when done; 0 = none */
+    uint64_t reserved1;
+};
+
+struct vgpu_wait {
+    uint32_t timeline;
+    uint32_t reserved;
+    uint64_t value;
+};
+
+struct vgpu_completion {
+    uint64_t cookie;
+    uint16_t status; /* enum vgpu_status */
+    uint16_t flags;
+    uint32_t op_index; /* the op that failed; the number of ops run when all went well */
+    int32_t native;    /* the device runtime's own code, 0 = none */
+    uint32_t retry_after_us;
+    uint32_t generation;
+    uint32_t out_len;   /* bytes written to the last op's data reference */
+    uint64_t result[2]; /* of the last op that was run */
+    uint64_t start_ns;  /* CLOCK_MONOTONIC of the host: first dispatch, and completion */
+    uint64_t end_ns;
+};
+
+/* ---- commands: what a worker parses ---- */
+
+enum vgpu_op {
+    VGPU_OP_NOP = 0x01,
+    VGPU_OP_DEVICE_INFO = 0x02,
+    VGPU_OP_ALLOC = 0x10,
+    VGPU_OP_FREE = 0x11,
+    VGPU_OP_WRITE = 0x12,
+    VGPU_OP_READ = 0x13,
+    VGPU_OP_COPY = 0x14, /* reserved: answered UNSUPPORTED */
+    VGPU_OP_FILL = 0x15, /* reserved: answered UNSUPPORTED */
+    VGPU_OP_MODULE_LOAD = 0x20,
+    VGPU_OP_MODULE_UNLOAD = 0x21,
+    VGPU_OP_KERNEL_CREATE = 0x22,
+    VGPU_OP_LAUNCH = 0x30,
+    VGPU_OP_SYNC = 0x40,
+};
+
+struct vgpu_op_header {
+    uint16_t op;    /* enum vgpu_op */
+    uint16_t flags; /* 0 */
+    uint32_t size;  /* bytes with this header, a multiple of 8 */
+};
+
+/* Where bulk data lies. Segment 0 is the pair's own slice of the data area. */
+struct vgpu_data_ref {
+    uint32_t seg;
+    uint32_t flags; /* 0 */
+    uint64_t off;
+    uint64_t len;
+};
+
+enum vgpu_address_mode {
+    VGPU_ADDRESS_OBJECT = 0, /* obj + off */
+    VGPU_ADDRESS_RAW = 1,    /* off is a raw device address that ALLOC returned; obj is 0 */
+};
+
+struct vgpu_address {
+    uint32_t obj;
+    uint32_t mode; /* enum vgpu_address_mode */
+    uint64_t off;
+};
+
+/* DEVICE_INFO: writes struct vgpu_device_info, cut to the reference's length; out_len = bytes. */
+struct vgpu_op_device_info {
+    struct vgpu_op_header head;
+    struct vgpu_data_ref out;
+};
+
+/* ALLOC: a buffer of zeroes; result[0] = its raw device address where the device has one, else 0. */
+struct vgpu_op_alloc {
+    struct vgpu_op_header head;
+    uint32_t id;
+    uint32_t flags; /* 0 */
+    uint64_t bytes;
+};
+
+struct vgpu_op_free {
+    struct vgpu_op_header head;
+    uint32_t id;
+    uint32_t reserved;
+};
+
+/* WRITE: src (data area) to dst (device), src.len bytes. */
+struct vgpu_op_write {
+    struct vgpu_op_header head;
+    struct vgpu_address dst;
+    struct vgpu_data_ref src;
+};
+
+/* READ: src (device) to dst (data area), dst.len bytes; out_len = bytes. */
+struct vgpu_op_read {
+    struct vgpu_op_header head;
+    struct vgpu_address src;
+    struct vgpu_data_ref dst;
+};
+
+enum vgpu_module_kind {
+    VGPU_MODULE_OPENCL_C = 1,
+    VGPU_MODULE_SPIRV = 2,
+    VGPU_MODULE_PTX = 3,
+    VGPU_MODULE_CUBIN = 4,
+};
+
+/*
+ * MODULE_LOAD: compile (or take) code. The build log, also of a build that went well, is written to
+ * `log`, cut to its length, without a final NUL; out_len = bytes. len 0 = no log wanted.
+ */
+struct vgpu_op_module_load {
+    struct vgpu_op_header head;
+    uint32_t id;
+    uint32_t kind; /* enum vgpu_module_kind */
+    struct vgpu_data_ref code;
+    struct vgpu_data_ref options; /* text without NUL; len 0 = none */
+    struct vgpu_data_ref log;
+};
+
+struct vgpu_op_module_unload {
+    struct vgpu_op_header head;
+    uint32_t id;
+    uint32_t reserved;
+};
+
+/* KERNEL_CREATE: the name follows the structure, padded with zeroes to 8; result[0] = arguments. */
+struct vgpu_op_kernel_create {
+    struct vgpu_op_header head;
+    uint32_t id;
+    uint32_t module;
+    uint32_t name_len; /* bytes, 1..VGPU_NAME_MAX */
+    uint32_t reserved;
+};
+
+enum vgpu_arg_kind {
+    VGPU_ARG_VALUE = 0,  /* size bytes follow, padded to 8 */
+    VGPU_ARG_BUFFER = 1, /* size 16: a struct vgpu_address follows, off 0 */
+    VGPU_ARG_LOCAL = 2,  /* size bytes of local memory; nothing follows */
+};
+
+struct vgpu_arg {
+    uint32_t kind; /* enum vgpu_arg_kind */
+    uint32_t size;
+};
+
+/* LAUNCH: arg_count arguments follow, each a struct vgpu_arg and its bytes. */
+struct vgpu_op_launch {
+    struct vgpu_op_header head;
+    uint32_t kernel;
+    uint32_t dims; /* 1..3 */
+    uint64_t offset[3];
+    uint64_t global[3];
+    uint64_t local[3]; /* all 0 = the device chooses */
+    uint32_t shared_bytes;
+    uint32_t arg_count;
+};
+
+/* SYNC and NOP have no body. SYNC returns when the ops before it are finished on the device. */
+
+enum vgpu_device_type {
+    VGPU_DEVICE_TYPE_NONE = 0, /* the null device: runs nothing */
+    VGPU_DEVICE_TYPE_CPU = 1,
+    VGPU_DEVICE_TYPE_GPU = 2,
+    VGPU_DEVICE_TYPE_ACCELERATOR = 3,
+};
+
+/* Also the result data of GET_DEVICE_INFO in the version 1 framing. Texts end with NUL. */
+struct vgpu_device_info {
+    uint32_t size; /* of this structure: later fields are added at its end */
+    uint32_t type; /* enum vgpu_device_type */
+    char name[96];
+    char vendor[48];
+    char driver[48];
+    char backend[16]; /* "opencl", "cuda", "null" */
+    uint64_t global_mem_bytes;
+    uint64_t max_alloc_bytes;
+    uint64_t local_mem_bytes;
+    uint64_t vm_memory_bytes; /* this VM's quota */
+    uint64_t max_work_group;
+    uint32_t compute_units;
+    uint32_t clock_mhz;
+    uint32_t module_kinds; /* bit (1 << enum vgpu_module_kind) */
+    uint32_t reserved;
+};
+
+_Static_assert(sizeof(struct vgpu_submission) == 64, "submission entry");
+_Static_assert(sizeof(struct vgpu_completion) == 64, "completion entry");
+_Static_assert(sizeof(struct vgpu_host_page) == 128, "host page");
+_Static_assert(sizeof(struct vgpu_guest_page) == 24, "guest page");
+_Static_assert(sizeof(struct vgpu_data_ref) == 24, "data reference");
+_Static_assert(sizeof(struct vgpu_address) == 16, "address");
+_Static_assert(sizeof(struct vgpu_op_alloc) == 24, "alloc op");
+_Static_assert(sizeof(struct vgpu_op_write) == 48, "write op");
+_Static_assert(sizeof(struct vgpu_op_read) == 48, "read op");
+_Static_assert(sizeof(struct vgpu_op_module_load) == 88, "module load op");
+_Static_assert(sizeof(struct vgpu_op_kernel_create) == 24, "kernel create op");
+_Static_assert(sizeof(struct vgpu_op_launch) == 96, "launch op");
+_Static_assert(sizeof(struct vgpu_device_info) == 272, "device information");
+
+#endif
