@@ -1,0 +1,118 @@
+/*
+ * launch.c - The launch role: a VM's units, one after the other, on its device
+ *
+ * launch_serve() is the map: take, answer, put, kick. Replies of a device that takes time are
+ * announced at once; those of an instant one a few at a time, because ringing costs more than the
+ * work. channel_take() announces whatever is left before it sleeps.
+ *
+ * The table of interrupted streams is bounded. When it is full, a command that would be interrupted
+ * runs on beyond its budget, and one that needs a build is refused: both are safe, and neither
+ * happens to a VM with fewer than INTERRUPTED_MAX streams.
+ */
+#include "launch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "ops.h"
+
+#define QUIET_REPLIES_MAX 16u
+
+static void vector_add(struct tenant *tenant, const struct worker_unit *unit, bool may_interrupt,
+                       struct worker_reply *reply)
+{
+    struct backend_verdict verdict = BACKEND_FINE;
+    uint32_t sum = 0;
+
+    reply->outcome = WORKER_DONE;
+    if (!builtin_is_loaded(&tenant->builtin, tenant->ops)) {
+        const struct binary *build;
+        struct hash_key key;
+        bool need;
+
+        (void)builtin_source(&key);
+        build = ops_find_build(tenant, key, unit->flags & WORKER_UNIT_BUILT, &need);
+        if (need && may_interrupt) {
+            reply->outcome = WORKER_NEED_BUILD;
+            return;
+        }
+        if (need)
+            verdict.status = VGPU_NO_MEMORY;
+        else if (!build)
+            verdict.status = VGPU_FAILED; /* nobody else can have changed this source */
+        else if (build->status != VGPU_OK)
+            verdict = (struct backend_verdict){build->status, build->native};
+        else
+            verdict = builtin_load(&tenant->builtin, tenant->ops, tenant->backend,
+                                   build->map + build->log_bytes, build->binary_bytes);
+    }
+    if (verdict.status == VGPU_OK)
+        verdict = builtin_vector_add(&tenant->builtin, tenant->ops, tenant->backend, unit->args[0],
+                                     unit->args[1], &sum);
+    reply->status = verdict.status;
+    reply->native = verdict.native;
+    reply->op_index = verdict.status == VGPU_OK;
+    reply->result[0] = sum;
+}
+
+void launch_unit(struct tenant *tenant, struct interrupted *interrupted,
+                 const struct worker_unit *unit, uint32_t number, struct worker_reply *reply)
+{
+    bool may_interrupt;
+
+    memset(reply, 0, sizeof(*reply));
+    reply->token = unit->token;
+    reply->start_ns = clock_ns();
+    if (interrupted_blocks(interrupted, unit->qp, unit->stream, unit->token)) {
+        reply->outcome = WORKER_BOUNCED;
+        reply->end_ns = reply->start_ns;
+        return;
+    }
+    may_interrupt = interrupted_has_room(interrupted);
+    switch (unit->kind) {
+    case WORKER_UNIT_COMMAND:
+        if (unit->generation != tenant->generation)
+            tenant_reset(tenant, unit->generation);
+        ops_run(tenant, unit, may_interrupt, reply->start_ns, reply);
+        break;
+    case WORKER_UNIT_VECTOR_ADD:
+        vector_add(tenant, unit, may_interrupt, reply);
+        break;
+    default:
+        reply->outcome = WORKER_DONE;
+        reply->status = VGPU_INVALID;
+    }
+    if (reply->outcome != WORKER_DONE)
+        interrupted_add(interrupted, unit->qp, unit->stream, unit->token, number);
+    reply->end_ns = clock_ns();
+}
+
+int launch_serve(struct tenant *tenant, struct channel *channel)
+{
+    struct interrupted interrupted = {.count = 0};
+    uint32_t quiet = tenant->ops->flags & BACKEND_INSTANT ? QUIET_REPLIES_MAX : 1;
+
+    for (;;) {
+        struct worker_unit unit;
+        struct worker_reply reply;
+        int error;
+
+        error = channel_take(channel, &unit);
+        if (error)
+            return error;
+        if (interrupted.count > 0) {
+            uint32_t taken, ahead;
+
+            channel_look(channel, &taken, &ahead);
+            interrupted_observe(&interrupted, taken, channel->reply_tail,
+                                channel->reply_tail + 1 + ahead);
+        }
+        launch_unit(tenant, &interrupted, &unit, channel->reply_tail, &reply);
+        error = channel_put(channel, &reply);
+        if (error)
+            return error;
+        if (channel->quiet >= quiet)
+            channel_kick(channel);
+    }
+}

@@ -1,0 +1,165 @@
+/*
+ * opencl_kernel.c - Kernels, their arguments, and launches
+ *
+ * A runtime takes the bytes of an argument as it is told to: eight bytes of a guest where it
+ * expects a buffer would be used as a pointer to one. So each argument's kind is asked once, when
+ * the kernel is made, and compared at each launch. A kernel with an image or sampler argument is
+ * refused: there is no way to pass one. The arguments of a kernel whose runtime says nothing about
+ * them are the runtime's to check.
+ */
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "opencl_device.h"
+
+#define KIND_NOT_KNOWN 0xffu
+
+struct backend_kernel {
+    cl_kernel kernel;
+    uint32_t args;
+    uint8_t kinds[VGPU_LAUNCH_ARGS_MAX]; /* enum vgpu_arg_kind, or KIND_NOT_KNOWN */
+};
+
+static bool is_opaque_type(const char *name)
+{
+    return strncmp(name, "image", 5) == 0 || strcmp(name, "sampler_t") == 0 ||
+           strcmp(name, "event_t") == 0 || strcmp(name, "pipe") == 0;
+}
+
+/* Returns VGPU_OK or VGPU_UNSUPPORTED. */
+static uint16_t ask_kind(struct backend *backend, cl_kernel kernel, uint32_t arg, uint8_t *kind)
+{
+    cl_kernel_arg_address_qualifier where = 0;
+    char type[256] = "";
+
+    *kind = KIND_NOT_KNOWN;
+    if (backend->cl.GetKernelArgInfo(kernel, arg, CL_KERNEL_ARG_TYPE_NAME, sizeof(type), type,
+                                     NULL) == CL_SUCCESS) {
+        type[sizeof(type) - 1] = 0;
+        if (is_opaque_type(type))
+            return VGPU_UNSUPPORTED;
+    }
+    if (backend->cl.GetKernelArgInfo(kernel, arg, CL_KERNEL_ARG_ADDRESS_QUALIFIER, sizeof(where),
+                                     &where, NULL) != CL_SUCCESS)
+        return VGPU_OK;
+    if (where == CL_KERNEL_ARG_ADDRESS_PRIVATE)
+        *kind = VGPU_ARG_VALUE;
+    else if (where == CL_KERNEL_ARG_ADDRESS_LOCAL)
+        *kind = VGPU_ARG_LOCAL;
+    else
+        *kind = VGPU_ARG_BUFFER;
+    return VGPU_OK;
+}
+
+struct backend_verdict opencl_kernel_create(struct backend *backend, struct backend_module *module,
+                                            const char *name, struct backend_kernel **kernel,
+                                            uint32_t *args)
+{
+    struct backend_kernel *made = calloc(1, sizeof(*made));
+    uint16_t status = VGPU_OK;
+    cl_uint count = 0;
+    cl_int code;
+
+    if (!made)
+        return opencl_verdict(CL_OUT_OF_HOST_MEMORY);
+    made->kernel = backend->cl.CreateKernel(AS_PROGRAM(module), name, &code);
+    if (!made->kernel) {
+        free(made);
+        return opencl_verdict(code);
+    }
+    code = backend->cl.GetKernelInfo(made->kernel, CL_KERNEL_NUM_ARGS, sizeof(count), &count, NULL);
+    if (code != CL_SUCCESS) {
+        opencl_kernel_release(backend, made);
+        return opencl_verdict(code);
+    }
+    if (count > VGPU_LAUNCH_ARGS_MAX)
+        status = VGPU_UNSUPPORTED;
+    for (uint32_t i = 0; i < count && status == VGPU_OK; i++)
+        status = ask_kind(backend, made->kernel, i, &made->kinds[i]);
+    if (status != VGPU_OK) {
+        opencl_kernel_release(backend, made);
+        return (struct backend_verdict){status, 0};
+    }
+    made->args = count;
+    *kernel = made;
+    *args = count;
+    return BACKEND_FINE;
+}
+
+void opencl_kernel_release(struct backend *backend, struct backend_kernel *kernel)
+{
+    backend->cl.ReleaseKernel(kernel->kernel);
+    free(kernel);
+}
+
+static struct backend_verdict set_args(struct backend *backend, const struct backend_launch *launch)
+{
+    const struct backend_kernel *kernel = launch->kernel;
+
+    if (launch->arg_count != kernel->args)
+        return (struct backend_verdict){VGPU_INVALID, CL_INVALID_KERNEL_ARGS};
+    for (uint32_t i = 0; i < launch->arg_count; i++) {
+        const struct backend_arg *arg = &launch->args[i];
+        cl_mem mem = arg->buffer ? arg->buffer->mem : NULL;
+        cl_int code;
+
+        if (kernel->kinds[i] != KIND_NOT_KNOWN && kernel->kinds[i] != arg->kind)
+            return (struct backend_verdict){VGPU_INVALID, CL_INVALID_ARG_VALUE};
+        if (arg->kind == VGPU_ARG_BUFFER)
+            code = backend->cl.SetKernelArg(kernel->kernel, i, sizeof(mem), &mem);
+        else
+            code = backend->cl.SetKernelArg(kernel->kernel, i, arg->size, arg->value);
+        if (code != CL_SUCCESS)
+            return opencl_verdict(code);
+    }
+    return BACKEND_FINE;
+}
+
+static cl_int wait_for_oldest(struct backend *backend)
+{
+    cl_int code = backend->cl.WaitForEvents(1, &backend->in_flight[0]);
+
+    backend->cl.ReleaseEvent(backend->in_flight[0]);
+    backend->in_flight_count--;
+    memmove(&backend->in_flight[0], &backend->in_flight[1],
+            backend->in_flight_count * sizeof(backend->in_flight[0]));
+    return code;
+}
+
+struct backend_verdict opencl_launch(struct backend *backend, const struct backend_launch *launch)
+{
+    struct backend_verdict verdict;
+    cl_int code = CL_SUCCESS;
+    cl_event event = NULL;
+
+    if (launch->shared_bytes != 0) /* dynamic shared memory is CUDA's; here it is an argument */
+        return (struct backend_verdict){VGPU_UNSUPPORTED, 0};
+    verdict = set_args(backend, launch);
+    if (verdict.status != VGPU_OK)
+        return verdict;
+    if (backend->in_flight_count == BACKEND_LAUNCHES_IN_FLIGHT)
+        code = wait_for_oldest(backend);
+    if (code == CL_SUCCESS)
+        code = backend->cl.EnqueueNDRangeKernel(
+            backend->queue, launch->kernel->kernel, launch->dims, launch->offset, launch->global,
+            launch->local[0] ? launch->local : NULL, 0, NULL, &event);
+    if (code != CL_SUCCESS)
+        return opencl_verdict(code);
+    backend->in_flight[backend->in_flight_count++] = event;
+    return BACKEND_FINE;
+}
+
+struct backend_verdict opencl_finish(struct backend *backend)
+{
+    cl_int code = CL_SUCCESS;
+
+    /* Not clFinish: an event tells how its launch went, and nothing but launches can be pending. */
+    while (backend->in_flight_count > 0) {
+        cl_int each = wait_for_oldest(backend);
+
+        if (code == CL_SUCCESS)
+            code = each;
+    }
+    return opencl_verdict(code);
+}
