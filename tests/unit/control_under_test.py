@@ -1,0 +1,205 @@
+"""The real control path in a thread: real socket, real database; only the engine is a double."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from vgpud.config import ControlConfig
+from vgpud.control.authz import RolePolicy
+from vgpud.control.dispatch import Dispatch
+from vgpud.control.handlers.context import Context
+from vgpud.control.policy import role_policy
+from vgpud.control.server import ControlServer
+from vgpud.model.engine import DeviceStatus, EngineSnapshot, VmStatus
+from vgpud.model.pool import Pool
+from vgpud.model.vm import Vm
+from vgpud.reconcile import Reconciler
+from vgpud.store.store import AuditEntry, Store
+
+Result = TypeVar("Result")
+
+UUID_1 = "5b0a4c6e-2f6d-4a55-9a51-0a6f2d1c7e01"
+UUID_2 = "5b0a4c6e-2f6d-4a55-9a51-0a6f2d1c7e02"
+UUID_3 = "5b0a4c6e-2f6d-4a55-9a51-0a6f2d1c7e03"
+
+# Nobody on this machine but for those a test lets in: the tests may run as root or not.
+CONFIG = ControlConfig(admin_group="", view_group="")
+
+
+@dataclass
+class EngineDouble:
+    """Remembers what it was told; fails for the names in `broken`."""
+
+    pools: dict[str, Pool] = field(default_factory=dict)
+    vms: dict[str, Vm] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    broken: dict[str, OSError] = field(default_factory=dict)
+    live: dict[str, VmStatus] = field(default_factory=dict)
+
+    def set_pool(self, pool: Pool) -> None:
+        self._note("set_pool", pool.pool_id)
+        self.pools[pool.pool_id] = pool
+
+    def remove_pool(self, pool_id: str) -> None:
+        self._note("remove_pool", pool_id)
+        self.pools.pop(pool_id, None)
+
+    def set_vm(self, vm: Vm) -> None:
+        self._note("set_vm", vm.vm_uuid)
+        self.vms[vm.vm_uuid] = vm
+
+    def remove_vm(self, vm_uuid: str) -> None:
+        self._note("remove_vm", vm_uuid)
+        self.vms.pop(vm_uuid, None)
+
+    def snapshot(self) -> EngineSnapshot:
+        device = DeviceStatus("Test Device", "null", 8 << 30, 2, True, "")
+        vms = {vm_uuid: self.live.get(vm_uuid, VmStatus()) for vm_uuid in self.vms}
+        return EngineSnapshot(True, device, vms, events_dropped=0, requests_total=7)
+
+    def _note(self, call: str, name: str) -> None:
+        self.calls.append(f"{call} {name}")
+        if name in self.broken:
+            raise self.broken[name]
+
+
+class RunningControl:
+    """A control server in a loop of its own thread, and the parts behind it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        config: ControlConfig = CONFIG,
+        policy: RolePolicy | None = None,
+        favoured_uid: int | None = None,
+    ) -> None:
+        self.socket = directory / "control.sock"
+        self.store_path = directory / "vgpud.db"
+        self.engine = EngineDouble()
+        self.shutdowns: list[bool] = []
+        self.faults: list[dict[str, Any]] = []
+        self._directory = directory
+        self._config = config
+        self._favoured_uid = favoured_uid
+        self._policy = policy or role_policy(config)
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(lambda _, context: self.faults.append(context))
+        self._thread = threading.Thread(target=self._loop.run_forever)
+
+    def start(self) -> None:
+        """Starts the thread and the server in it; raises what the server raises, all ended."""
+        self._thread.start()
+        self.in_loop(self._build)
+        try:
+            asyncio.run_coroutine_threadsafe(self._server.start(), self._loop).result(10)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Ends server and thread."""
+        asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result(10)
+        self.in_loop(self._store.close)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def in_loop(self, action: Callable[[], Result]) -> Result:
+        """Runs something in the loop's thread, where the store may be used."""
+
+        async def run() -> Result:
+            return action()
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+
+    def audit(self) -> list[AuditEntry]:
+        """All audit rows, oldest first."""
+        return self.in_loop(lambda: self._store.list_audit(1000))[::-1]
+
+    def connect(self) -> socket.socket:
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        client.settimeout(10)
+        client.connect(str(self.socket))
+        return client
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """One call on a connection of its own; the whole reply."""
+        with self.connect() as client:
+            client.sendall(as_call(method, **parameters))
+            return receive(client)
+
+    def _build(self) -> None:
+        self._store = Store.open(self.store_path)
+        reconciler = Reconciler(self._store, self.engine)
+        reconciler.apply()
+        context = Context(
+            store=self._store,
+            engine=self.engine,
+            reconciler=reconciler,
+            state_dir=self._directory,
+            uptime_s=lambda: 3725.0,
+            request_shutdown=self.shutdowns.append,
+        )
+        self._server = ControlServer(
+            self.socket,
+            self._config,
+            Dispatch(context, self._policy),
+            favoured_uid=self._favoured_uid,
+        )
+
+
+@contextlib.contextmanager
+def running_control(
+    directory: Path,
+    config: ControlConfig = CONFIG,
+    policy: RolePolicy | None = None,
+    favoured_uid: int | None = None,
+) -> Iterator[RunningControl]:
+    """A control server for the length of the block; a fault of its own fails the test."""
+    control = RunningControl(directory, config, policy, favoured_uid)
+    control.start()
+    try:
+        yield control
+    finally:
+        control.stop()
+    assert control.faults == []
+
+
+def limits(**changes: int) -> ControlConfig:
+    """CONFIG with other limits."""
+    return msgspec.structs.replace(CONFIG, **changes)
+
+
+def is_closed(client: socket.socket) -> bool:
+    """Waits for the server's next byte or for the end of the connection, and says which it was."""
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def as_call(method: str, **parameters: Any) -> bytes:
+    """A call of org.vgpud.admin as it goes onto the wire; a full name is left as it is."""
+    name = method if "." in method else f"org.vgpud.admin.{method}"
+    return json.dumps({"method": name, "parameters": parameters}).encode() + b"\0"
+
+
+def receive(client: socket.socket) -> dict[str, Any]:
+    """The next message, read byte by byte so that nothing of the one after it is taken."""
+    message = bytearray()
+    while (byte := client.recv(1)) != b"\0":
+        if not byte:
+            raise ConnectionResetError("closed by the server")
+        message += byte
+    reply: dict[str, Any] = json.loads(message)
+    return reply

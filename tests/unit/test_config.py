@@ -1,0 +1,130 @@
+"""The configuration: what it refuses and how it says so; the shipped file against the defaults."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import tomli
+
+from tests.guards.sources import ROOT
+from vgpud.config import Config, config_from_document, load_config
+from vgpud.errors import ConfigError
+
+
+def refusal(document: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as refused:
+        config_from_document(document, "/etc/x.toml")
+    return str(refused.value)
+
+
+def test_shipped_file_has_every_key_with_its_default() -> None:
+    shipped = tomli.loads((ROOT / "vgpud.toml").read_text())
+    assert shipped == msgspec.to_builtins(Config())
+
+
+def test_shipped_file_explains_every_key() -> None:
+    text = (ROOT / "vgpud.toml").read_text()
+    lines = text.splitlines()
+    bare = [
+        line
+        for above, line in itertools.pairwise(lines)
+        if re.match(r"\w+ = ", line) and not above.startswith("# ")
+    ]
+    assert bare == []
+
+
+def test_manual_page_explains_every_key_with_its_default() -> None:
+    page = (ROOT / "vgpud/man/vgpud.toml.5").read_text().replace("\\-", "-").replace("\\(dq", '"')
+    documented = re.findall(r'^\.BR (\w+) " = (.*)"$', page, re.MULTILINE)
+    shipped = re.findall(r"^(\w+) = (.*)$", (ROOT / "vgpud.toml").read_text(), re.MULTILINE)
+    assert documented == shipped
+
+
+def test_file_is_read_and_the_rest_keeps_its_default(short_dir: Path) -> None:
+    path = short_dir / "vgpud.toml"
+    path.write_text("[scheduler]\nquantum_us = 500\n")
+    config = load_config(path)
+    assert config.scheduler.quantum_us == 500
+    assert config.scheduler.units_in_flight == Config().scheduler.units_in_flight
+
+
+def test_unknown_key_is_named_with_the_one_meant() -> None:
+    said = refusal({"daemon": {"stat_dir": "/x"}})
+    assert said == "/etc/x.toml: daemon.stat_dir: unknown key; did you mean state_dir?"
+
+
+def test_unknown_section_is_named_with_those_there_are() -> None:
+    said = refusal({"gpu": {}})
+    assert "gpu: unknown section; expected daemon, control" in said
+
+
+def test_key_that_looks_like_none_lists_all_of_its_section() -> None:
+    assert "expected quantum_us, units_in_flight" in refusal({"scheduler": {"zzz": 1}})
+
+
+def test_section_that_is_a_value_is_refused() -> None:
+    assert "daemon: expected a section [daemon]" in refusal({"daemon": 3})
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "expected"),
+    [
+        ("daemon", "shutdown_timeout_ms", "ten", "an integer from 1 to 86400000, is 'ten'"),
+        ("daemon", "shutdown_timeout_ms", True, "an integer from 1 to 86400000, is True"),
+        ("daemon", "shutdown_timeout_ms", 0, "an integer from 1 to 86400000, is 0"),
+        ("daemon", "shutdown_timeout_ms", 2**70, "an integer from 1 to 86400000"),
+        ("daemon", "log_level", "loud", "one of debug, info, warning, error, is 'loud'"),
+        ("daemon", "state_dir", "var/lib", "an absolute path, is 'var/lib'"),
+        ("daemon", "state_dir", 7, "a string, is 7"),
+        ("control", "socket_mode", 1.5, "an integer from 0 to 511, is 1.5"),
+        ("spawner", "worker_uid_base", 61_001, "a multiple of 4, is 61001"),
+        ("vms", "ring_entries", 100, "a power of two, is 100"),
+        ("vms", "max_queued_per_vm", 100_000, "an integer from 16 to 32768, is 100000"),
+        ("scheduler", "units_in_flight", 33, "an integer from 1 to 32, is 33"),
+        ("device", "backend", "cuda", "one of auto, opencl, null, is 'cuda'"),
+    ],
+)
+def test_bad_value_is_named_with_what_is_expected(
+    section: str, key: str, value: object, expected: str
+) -> None:
+    said = refusal({section: {key: value}})
+    assert said.startswith(f"/etc/x.toml: {section}.{key}: expected ")
+    assert expected in said
+
+
+def test_one_vm_may_not_queue_more_than_all_together() -> None:
+    said = refusal({"vms": {"max_queued_per_vm": 2_000, "max_queued_total": 1_000}})
+    assert "vms.max_queued_per_vm: expected at most max_queued_total, 1000, is 2000" in said
+
+
+def test_socket_path_too_long_for_the_kernel_is_refused() -> None:
+    assert "control.socket: /" in refusal({"daemon": {"run_dir": "/" + "x" * 100}})
+
+
+def test_missing_file_that_was_named_is_refused(short_dir: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(short_dir / "absent.toml")
+
+
+def test_file_that_is_not_toml_is_refused_with_its_line(short_dir: Path) -> None:
+    path = short_dir / "vgpud.toml"
+    path.write_text("[daemon\n")
+    with pytest.raises(ConfigError, match=r"not valid TOML.*line 1"):
+        load_config(path)
+
+
+def test_empty_paths_follow_the_directories() -> None:
+    config = config_from_document({"daemon": {"run_dir": "/r", "state_dir": "/s"}}, "x")
+    assert [str(p) for p in (config.control_socket, config.spawn_socket)] == [
+        "/r/control.sock",
+        "/r/spawn.sock",
+    ]
+    assert [str(p) for p in (config.store_path, config.lock_path)] == [
+        "/s/vgpud.db",
+        "/s/vgpud.lock",
+    ]

@@ -1,0 +1,184 @@
+"""vgpu-admin: reads the command line, makes one call, prints one answer.
+
+Starts fast because it imports little: no event loop, no configuration, no database.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import vgpud
+from vgpud.cli import pools, status, vms
+from vgpud.cli.client import DEFAULT_SOCKET, Client
+from vgpud.cli.command import Command
+from vgpud.errors import ExitCode, UsageError, VgpudError
+
+PROGRAM = "vgpu-admin"
+TIMEOUT_S = 10.0
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+COMMANDS: Mapping[str, Command] = {
+    command.name: command for command in (*pools.COMMANDS, *vms.COMMANDS, *status.COMMANDS)
+}
+
+EPILOG = """exit status: 0 done, 1 a negative answer, 2 usage, 3 no daemon, 4 not allowed,
+5 not found, 6 conflict, 7 timeout. Each command has its own --help."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of printing, so that every failure is told in the same form."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"See `{self.prog} --help`.")
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The command line; with `only`, without the options of all other commands, to start sooner."""
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Administer the pools and VMs that share the GPU through vgpud.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {vgpud.__version__}")
+    _add_common(parser, at_command=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    for command in COMMANDS.values():
+        subparser = commands.add_parser(
+            command.name,
+            help=command.summary,
+            description=f"{command.summary[0].upper()}{command.summary[1:]}.",
+            allow_abbrev=False,
+        )
+        if only in (None, command.name):
+            command.add_options(subparser)
+            _add_common(subparser, at_command=True)
+    helper = commands.add_parser("help", help="show this, or the help of a command")
+    helper.add_argument("topic", nargs="?", metavar="COMMAND", help="the command to explain")
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, at_command: bool) -> None:
+    """The options of all commands; written before the command or after it, the latter wins."""
+
+    def default(value: object) -> object:
+        return argparse.SUPPRESS if at_command else value
+
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        default=default(False),
+        help="print the daemon's answer as JSON",
+    )
+    parser.add_argument(
+        "--socket",
+        metavar="PATH",
+        default=default(None),
+        help=f"the control socket (default: VGPUD_SOCKET, else {DEFAULT_SOCKET})",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=default(TIMEOUT_S),
+        help=f"how long to wait for the answer (default {TIMEOUT_S:g})",
+    )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 86400 seconds")
+    return seconds
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status; errors go to standard error in one line."""
+    attempt = "reading the command line"
+    try:
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        parser = build_parser(only=_command_word(words))
+        options = parser.parse_args(words)
+        if options.command is None:
+            parser.print_help(sys.stderr)
+            return ExitCode.USAGE
+        if options.command == "help":
+            return _help(options.topic)
+        command = COMMANDS[options.command]
+        attempt = command.attempt(options)
+        socket_path = options.socket or os.environ.get("VGPUD_SOCKET") or DEFAULT_SOCKET
+        output = command.run(Client(socket_path, options.timeout), options)
+    except VgpudError as error:
+        print(_explain(attempt, error), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: {attempt}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    text = json.dumps(output.answer, indent=2) if options.json else output.text
+    _print(text)
+    return ExitCode.OK
+
+
+def _explain(attempt: str, error: VgpudError) -> str:
+    next_step = f" {error.next_step}" if error.next_step else ""
+    return f"{PROGRAM}: {attempt}: {error}.{next_step} [{error.code}]"
+
+
+def _print(text: str) -> None:
+    """Prints; a reader that has seen enough, as `head`, is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # The interpreter flushes once more when it ends, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _help(topic: str | None) -> int:
+    if topic is None:
+        return _show_help(["--help"])
+    _command_word([topic])
+    return _show_help([topic, "--help"])
+
+
+def _show_help(words: list[str]) -> int:
+    try:
+        build_parser().parse_args(words)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    raise AssertionError("--help returned")
+
+
+def _command_word(words: Sequence[str]) -> str | None:
+    """The command among the words, if any.
+
+    Raises UsageError for a command that does not exist, with the one probably meant.
+    """
+    rest = iter(words)
+    for word in rest:
+        if word in ("--socket", "--timeout"):
+            next(rest, None)
+        elif not word.startswith("-"):
+            if word in COMMANDS or word == "help":
+                return word
+            raise UsageError(
+                f"there is no command {word!r}",
+                f"{_probably_meant(word)}See `{PROGRAM} help` for all commands.",
+            )
+    return None
+
+
+def _probably_meant(word: str) -> str:
+    import difflib  # Only a mistake needs it; else every command would load it.
+
+    close = difflib.get_close_matches(word, [*COMMANDS, "help"], n=1)
+    return f"Did you mean {close[0]}? " if close else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

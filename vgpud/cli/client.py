@@ -1,0 +1,136 @@
+"""One call on the control socket, waited for; used by the command line clients."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import time
+from typing import Any, TypeVar
+
+from vgpud.errors import (
+    ADMIN_ERRORS,
+    SERVICE_ERRORS,
+    AccessError,
+    InterfaceNotFound,
+    InvalidParameter,
+    MalformedMessage,
+    NoDaemonError,
+    RequestError,
+    TimeoutExpiredError,
+    VgpudError,
+)
+from vgpud.protocol.calls import Call, Reply, decode_reply, encode_call
+from vgpud.protocol.codec import from_wire, to_wire
+from vgpud.protocol.framing import MessageDecoder, frame
+from vgpud.protocol.messages import METHODS
+from vgpud.record import Record
+
+DEFAULT_SOCKET = "/run/vgpud/control.sock"
+REPLY_BYTES_MAX = 256 * 1024 * 1024
+READ_BYTES = 262_144
+
+HOW_TO_START = (
+    "Start it with `systemctl start vgpud`, or `vgpud --config FILE`; "
+    "name another socket with --socket or VGPUD_SOCKET."
+)
+
+ReplyType = TypeVar("ReplyType", bound=Record)
+
+_METHOD_NAMES: dict[type[Record], str] = {call: name for name, (call, _) in METHODS.items()}
+
+_ERRORS: dict[str, type[RequestError]] = {
+    f"{error.interface}.{error.__name__}": error for error in (*ADMIN_ERRORS, *SERVICE_ERRORS)
+}
+
+
+class Client:
+    """Calls the daemon at a socket; each call is a connection of its own and blocks."""
+
+    def __init__(self, socket_path: str, timeout_s: float) -> None:
+        self._socket_path = socket_path
+        self._timeout_s = timeout_s
+
+    def call(
+        self, message: Record, reply_type: type[ReplyType]
+    ) -> tuple[ReplyType, dict[str, Any]]:
+        """Makes the call whose message this is, and returns its reply, also as it came.
+
+        Raises:
+            RequestError: the daemon's answer is an error; its own class.
+            NoDaemonError, AccessError, TimeoutExpiredError: there is no answer.
+        """
+        reply = self._exchange(Call(_METHOD_NAMES[type(message)], to_wire(message)))
+        if reply.error is not None:
+            raise error_from_reply(reply.error, reply.parameters)
+        try:
+            return from_wire(reply_type, reply.parameters, strict=False), reply.parameters
+        except InvalidParameter as error:
+            raise _not_understood(f"it lacks {error.parameter}") from error
+
+    def _exchange(self, call: Call) -> Reply:
+        deadline = time.monotonic() + self._timeout_s
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            try:
+                connection.settimeout(self._timeout_s)
+                connection.connect(self._socket_path)
+                # A daemon that closes while we write may have answered why: read that.
+                with contextlib.suppress(BrokenPipeError):
+                    connection.sendall(frame(encode_call(call)))
+                return self._receive(connection, deadline)
+            except TimeoutError as error:
+                raise TimeoutExpiredError(
+                    f"no answer from {self._socket_path} within {self._timeout_s:g} s",
+                    "Look at `systemctl status vgpud`, or wait longer with --timeout.",
+                ) from error
+            except OSError as error:
+                raise self._unreachable(error) from error
+            except MalformedMessage as error:
+                raise _not_understood(error.reason) from error
+
+    def _receive(self, connection: socket.socket, deadline: float) -> Reply:
+        decoder = MessageDecoder(REPLY_BYTES_MAX)
+        while True:
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
+                raise TimeoutError
+            connection.settimeout(remaining_s)
+            data = connection.recv(READ_BYTES)
+            if not data:
+                raise ConnectionResetError(errno.ECONNRESET, "closed without an answer")
+            for message in decoder.feed(data):
+                return decode_reply(message)
+
+    def _unreachable(self, error: OSError) -> VgpudError:
+        if isinstance(error, PermissionError):
+            return AccessError(
+                f"{self._socket_path} may not be opened by this account",
+                "Run it as root, or join the group that owns the socket.",
+            )
+        reason = error.strerror or str(error)
+        if isinstance(error, (ConnectionResetError, BrokenPipeError)):
+            return NoDaemonError(
+                f"the daemon on {self._socket_path} closed the connection without an answer",
+                "Look at `systemctl status vgpud`; a change may or may not have been made.",
+            )
+        return NoDaemonError(f"no daemon answers on {self._socket_path}: {reason}", HOW_TO_START)
+
+
+def error_from_reply(name: str, parameters: dict[str, Any]) -> VgpudError:
+    """The error that an answer names, as its own class; a newer daemon's as its bare name."""
+    cls = _ERRORS.get(name)
+    try:
+        if cls is InterfaceNotFound:
+            return InterfaceNotFound(str(parameters["interface"]))
+        if cls is not None:
+            return cls(**{name: parameters[name] for name in cls.field_defaults})
+    except KeyError as error:
+        return _not_understood(f"{name} lacks {error}")
+    return VgpudError(f"the daemon answered {name} {parameters}")
+
+
+def _not_understood(reason: str) -> VgpudError:
+    return VgpudError(
+        f"the answer cannot be understood: {reason}",
+        "Client and daemon may be of different versions.",
+    )

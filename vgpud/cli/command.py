@@ -1,0 +1,31 @@
+"""What a command of vgpu-admin is made of."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from typing import Any
+
+from vgpud.cli.client import Client
+from vgpud.record import Record
+
+
+class Output(Record):
+    """What a command prints: text for people, or the daemon's answer for --json."""
+
+    text: str
+    answer: dict[str, Any]
+
+
+class Command(Record):
+    """One verb.
+
+    `attempt` says what is being attempted ("creating pool C"), for the message when it fails;
+    `add_options` declares the options; `run` makes the call and raises VgpudError.
+    """
+
+    name: str
+    summary: str
+    attempt: Callable[[Namespace], str]
+    add_options: Callable[[ArgumentParser], None]
+    run: Callable[[Client, Namespace], Output]

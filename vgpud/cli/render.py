@@ -1,0 +1,217 @@
+"""Answers as text for people. The layout is an interface: tests compare it letter by letter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from vgpud.protocol.messages import (
+    DaemonState,
+    DeviceState,
+    PoolState,
+    PriorityCounts,
+    StatusReply,
+    VmLive,
+    VmState,
+)
+
+NS_PER_S = 1_000_000_000
+
+
+def pool_line(pool: PoolState) -> str:
+    """One line: id, name, state, and how many VMs of which priority."""
+    name = f': "{pool.pool_name}"' if pool.pool_name is not None else ""
+    return f"Pool {pool.pool_id}{name} | {_enabled(pool.enabled)} | VMs: {_counts(pool.vms)}"
+
+
+def pool_list(pools: Sequence[PoolState]) -> str:
+    """All pools under a heading."""
+    return "\n".join([f"=== Pools ({len(pools)}) ===", *map(pool_line, pools)])
+
+
+def pool_page(pool: PoolState, vms: Sequence[VmState]) -> str:
+    """A pool with its VMs and how their priorities are distributed."""
+    name = f": {pool.pool_name}" if pool.pool_name is not None else ""
+    lines = [f"=== Pool {pool.pool_id}{name} ===", f"Status: {_enabled(pool.enabled)}"]
+    if pool.description is not None:
+        lines.append(f"Description: {pool.description}")
+    lines += [f"Created: {pool.created_at}", f"VMs: {pool.vms.total}", "", "VM List:"]
+    lines += [f"  {_vm_head(vm)}" for vm in vms] or ["  (none)"]
+    lines += ["", "Priority Distribution:", *_distribution(pool.vms)]
+    return "\n".join(lines)
+
+
+def vm_block(vm: VmState, *, with_live: bool = True) -> str:
+    """Everything about one VM; without live numbers, what an administrator decided."""
+    lines = ["VM Configuration:", f"  UUID: {vm.vm_uuid}"]
+    if vm.vm_name is not None:
+        lines.append(f"  Name: {vm.vm_name}")
+    rate = f"{vm.max_jobs_per_sec} jobs/sec" if vm.max_jobs_per_sec else "unlimited"
+    quarantine = "YES" if vm.quarantined else "no"
+    lines += [
+        f"  VM ID: {vm.vm_id}",
+        f"  Pool: {_pool_of(vm)}",
+        f"  Priority: {vm.priority.label} ({int(vm.priority)})",
+        f"  Scheduler Weight: {vm.weight}",
+        f"  Rate Limit: {rate}",
+        f"  Max Queue Depth: {vm.max_queue_depth or 'default'}",
+        f"  Quarantine: {quarantine} (error count: {vm.fault_count})",
+    ]
+    if vm.quarantine_reason is not None:
+        lines.append(f"  Quarantine Reason: {vm.quarantine_reason}")
+    lines += [
+        f"  Peer: {vm.peer}",
+        f"  Created: {vm.created_at}",
+        f"  Updated: {vm.updated_at}",
+    ]
+    if with_live:
+        lines += _live_block(vm.live)
+    return "\n".join(lines)
+
+
+def vm_list(vms: Sequence[VmState]) -> str:
+    """VM blocks, separated by blank lines."""
+    return "\n\n".join(map(vm_block, vms)) if vms else "No VMs found"
+
+
+def status_page(status: StatusReply) -> str:
+    """The control panel: daemon, device, every pool with its VMs, and what is left over."""
+    lines = _daemon_lines(status.daemon, status.device)
+    lines += ["", f"=== Pools ({len(status.pools)}) ==="]
+    for pool in status.pools:
+        lines.append(pool_line(pool))
+        lines += _vm_lines(vm for vm in status.vms if vm.pool_id == pool.pool_id)
+    stranded = [vm for vm in status.vms if vm.pool_id is None]
+    if stranded:
+        lines += ["", f"=== VMs without a pool ({len(stranded)}) ===", *_vm_lines(stranded)]
+    if status.daemon.pending:
+        lines += ["", f"=== Stored, not applied yet ({len(status.daemon.pending)}) ==="]
+        lines += [f"  {reason}" for reason in status.daemon.pending]
+    return "\n".join(lines)
+
+
+def duration(ns: int) -> str:
+    """A time in the unit in which it is best read."""
+    for unit, size in (("s", NS_PER_S), ("ms", 1_000_000), ("us", 1_000)):
+        if ns >= size:
+            return f"{ns / size:.3g} {unit}" if ns < 1000 * size else f"{ns / size:.0f} {unit}"
+    return f"{ns} ns"
+
+
+def size(count: int) -> str:
+    """A number of bytes in the binary unit in which it is best read."""
+    for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if count >= 1 << shift:
+            return f"{count / (1 << shift):.1f} {unit}"
+    return f"{count} B"
+
+
+def _enabled(enabled: bool) -> str:
+    return "Enabled" if enabled else "Disabled"
+
+
+def _counts(vms: PriorityCounts) -> str:
+    if vms.total == 0:
+        return "0"
+    return f"{vms.total} ({vms.high} high, {vms.medium} medium, {vms.low} low)"
+
+
+def _distribution(vms: PriorityCounts) -> list[str]:
+    rows = (("High", vms.high), ("Medium", vms.medium), ("Low", vms.low))
+    return [f"  {label}: {count} {'VM' if count == 1 else 'VMs'}" for label, count in rows]
+
+
+def _name(vm: VmState) -> str:
+    return vm.vm_name if vm.vm_name is not None else f"VM-{vm.vm_id}"
+
+
+def _vm_head(vm: VmState) -> str:
+    return f"{_name(vm)} (UUID: {vm.vm_uuid}) | Priority: {vm.priority.label} | VM ID: {vm.vm_id}"
+
+
+def _pool_of(vm: VmState) -> str:
+    if vm.pool_id is None:
+        return "none"
+    name = f'"{vm.pool_name}", ' if vm.pool_name is not None else ""
+    return f"{vm.pool_id} ({name}{'enabled' if vm.pool_enabled else 'disabled'})"
+
+
+def _connections(live: VmLive) -> str:
+    held = [
+        name
+        for name, connected in (("stub", live.connected_stub), ("ring", live.connected_ring))
+        if connected
+    ]
+    return ", ".join(held) or "not connected"
+
+
+def _mean_wait_ns(live: VmLive) -> int:
+    began = live.completed + live.failed + live.running
+    return live.wait_ns_total // began if began else 0
+
+
+def _live_block(live: VmLive | None) -> list[str]:
+    if live is None:
+        return ["Live:", "  not known to the engine"]
+    worker = f"pid {live.worker_pid}" if live.worker_pid else "none"
+    return [
+        "Live:",
+        f"  Connections: {_connections(live)}",
+        f"  Queued: {live.queued}",
+        f"  Running: {live.running}",
+        f"  Completed: {live.completed} (failed: {live.failed}, refused: {live.refused}, "
+        f"faults: {live.faults})",
+        f"  GPU Time: {duration(live.gpu_time_ns)}",
+        f"  Wait: mean {duration(_mean_wait_ns(live))}, max {duration(live.wait_ns_max)}",
+        f"  Worker: {worker}",
+    ]
+
+
+def _vm_lines(vms: Iterable[VmState]) -> list[str]:
+    lines = []
+    for vm in vms:
+        quarantine = " | QUARANTINED" if vm.quarantined else ""
+        lines.append(f"  {_vm_head(vm)}{quarantine}")
+        if vm.live is None:
+            lines.append("    not known to the engine")
+        else:
+            lines.append(f"    {_live_line(vm.live)}")
+    return lines
+
+
+def _live_line(live: VmLive) -> str:
+    worker = f" | Worker: {live.worker_pid}" if live.worker_pid else ""
+    return (
+        f"{_connections(live)} | Queued: {live.queued} | Running: {live.running} | "
+        f"Completed: {live.completed} | Failed: {live.failed} | Refused: {live.refused} | "
+        f"GPU: {duration(live.gpu_time_ns)} | Wait: {duration(_mean_wait_ns(live))} mean, "
+        f"{duration(live.wait_ns_max)} max{worker}"
+    )
+
+
+def _daemon_lines(daemon: DaemonState, device: DeviceState) -> list[str]:
+    engine = "running" if daemon.engine_running else "stopped"
+    if device.ready:
+        what = (
+            f"{device.name} ({device.backend}) | Ready | {size(device.global_mem_bytes)} | "
+            f"{device.compute_units} compute units"
+        )
+    else:
+        reason = device.reason or "no reason given"
+        what = f"{device.name or 'none'} | Not ready: {reason}"
+    return [
+        f"=== vgpud {daemon.version} ===",
+        f"Daemon: pid {daemon.pid} | up {_uptime(daemon.uptime_s)} | state in {daemon.state_dir}",
+        f"Engine: {engine} | Requests: {daemon.requests_total} | "
+        f"Events dropped: {daemon.events_dropped}",
+        f"Device: {what}",
+    ]
+
+
+def _uptime(seconds: int) -> str:
+    minutes, second = divmod(seconds, 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    parts = [(days, "d"), (hour, "h"), (minute, "min"), (second, "s")]
+    while len(parts) > 1 and parts[0][0] == 0:
+        parts.pop(0)
+    return " ".join(f"{count} {unit}" for count, unit in parts[:2])

@@ -1,0 +1,30 @@
+"""The control panel."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from vgpud.cli.client import Client
+from vgpud.cli.command import Command, Output
+from vgpud.cli.render import status_page
+from vgpud.protocol.messages import Status, StatusReply
+
+
+def _no_options(parser: ArgumentParser) -> None:
+    """Has none of its own."""
+
+
+def _status(client: Client, options: Namespace) -> Output:
+    reply, answer = client.call(Status(), StatusReply)
+    return Output(status_page(reply), answer)
+
+
+COMMANDS = (
+    Command(
+        "status",
+        "show daemon, device, pools and VMs",
+        lambda _: "reading the status",
+        _no_options,
+        _status,
+    ),
+)

@@ -1,0 +1,107 @@
+"""The commands of VMs."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from vgpud.cli.client import Client
+from vgpud.cli.command import Command, Output
+from vgpud.cli.render import vm_block, vm_list
+from vgpud.model.priority import Priority
+from vgpud.protocol.messages import (
+    ListVms,
+    ListVmsReply,
+    RegisterVm,
+    RegisterVmReply,
+    RemoveVm,
+    RemoveVmReply,
+    ShowVm,
+    ShowVmReply,
+)
+
+_PRIORITIES = [priority.label for priority in Priority]
+_POOL_HELP = "the pool: one letter or digit; case counts"
+
+
+def _which_vm(parser: ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--vm-uuid", metavar="UUID", help="the VM by its UUID")
+    which.add_argument("--vm-name", metavar="NAME", help="the VM by its name, if only one has it")
+
+
+def _register_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--vm-uuid", required=True, metavar="UUID", help="the VM's UUID")
+    parser.add_argument("--vm-name", metavar="NAME", help="what people call it")
+    parser.add_argument("--pool", metavar="ID", help=f"{_POOL_HELP} (default A)")
+    parser.add_argument("--priority", choices=_PRIORITIES, help="its class (default medium)")
+    parser.add_argument(
+        "--vm-id", type=int, metavar="N", help="1 to 2147483647 (default: the next one free)"
+    )
+    parser.add_argument(
+        "--peer",
+        metavar="WHO",
+        help="who may connect as this VM: qemu, or uid:N (default qemu)",
+    )
+
+
+def _list_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--pool", metavar="ID", help=f"only this pool's; {_POOL_HELP}")
+    parser.add_argument("--priority", choices=_PRIORITIES, help="only those of this class")
+
+
+def _priority(options: Namespace) -> Priority | None:
+    return Priority.from_label(options.priority) if options.priority is not None else None
+
+
+def _register(client: Client, options: Namespace) -> Output:
+    call = RegisterVm(
+        vm_uuid=options.vm_uuid,
+        vm_name=options.vm_name,
+        pool_id=options.pool,
+        priority=_priority(options),
+        vm_id=options.vm_id,
+        peer=options.peer,
+    )
+    reply, answer = client.call(call, RegisterVmReply)
+    # The engine has only just heard of it: there is nothing live to show.
+    return Output(f"VM registered successfully:\n{vm_block(reply.vm, with_live=False)}", answer)
+
+
+def _list(client: Client, options: Namespace) -> Output:
+    reply, answer = client.call(ListVms(options.pool, _priority(options)), ListVmsReply)
+    return Output(vm_list(reply.vms), answer)
+
+
+def _show(client: Client, options: Namespace) -> Output:
+    reply, answer = client.call(ShowVm(options.vm_uuid, options.vm_name), ShowVmReply)
+    return Output(vm_block(reply.vm), answer)
+
+
+def _remove(client: Client, options: Namespace) -> Output:
+    reply, answer = client.call(RemoveVm(options.vm_uuid, options.vm_name), RemoveVmReply)
+    name = f" ({reply.vm.vm_name})" if reply.vm.vm_name is not None else ""
+    return Output(f"VM {reply.vm.vm_uuid}{name} removed.", answer)
+
+
+def _named(options: Namespace) -> str:
+    return f"VM {options.vm_uuid if options.vm_uuid is not None else options.vm_name}"
+
+
+COMMANDS = (
+    Command(
+        "register-vm",
+        "register a VM and assign it to a pool",
+        lambda options: f"registering {_named(options)}",
+        _register_options,
+        _register,
+    ),
+    Command("list-vms", "list the VMs", lambda _: "listing VMs", _list_options, _list),
+    Command("show-vm", "show a VM", lambda options: f"showing {_named(options)}", _which_vm, _show),
+    Command(
+        "remove-vm",
+        "forget a VM and end what it has on the device",
+        lambda options: f"removing {_named(options)}",
+        _which_vm,
+        _remove,
+    ),
+)

@@ -1,0 +1,73 @@
+"""The methods of pools."""
+
+from __future__ import annotations
+
+from vgpud.control.handlers.context import Context
+from vgpud.control.handlers.views import pool_state, vm_states
+from vgpud.pools import existing_pool, new_pool, parse_pool_id
+from vgpud.protocol.messages import (
+    CreatePool,
+    CreatePoolReply,
+    DisablePool,
+    DisablePoolReply,
+    EnablePool,
+    EnablePoolReply,
+    ListPools,
+    ListPoolsReply,
+    PoolState,
+    ShowPool,
+    ShowPoolReply,
+)
+
+
+def list_pools(context: Context, call: ListPools) -> ListPoolsReply:
+    """All pools, or the enabled ones."""
+    vms = context.store.list_vms()
+    return ListPoolsReply(
+        [
+            pool_state(pool, vms)
+            for pool in context.store.list_pools()
+            if pool.enabled or not call.enabled_only
+        ]
+    )
+
+
+def show_pool(context: Context, call: ShowPool) -> ShowPoolReply:
+    """One pool with its VMs."""
+    pool_id = parse_pool_id(call.pool_id)
+    pool = existing_pool(context.store.get_pool(pool_id), pool_id)
+    vms = [vm for vm in context.store.list_vms() if vm.pool_id == pool_id]
+    return ShowPoolReply(pool_state(pool, vms), vm_states(context, vms, context.engine.snapshot()))
+
+
+def create_pool(context: Context, call: CreatePool) -> CreatePoolReply:
+    """Adds a pool."""
+    pool_id = parse_pool_id(call.pool_id)
+    pool = new_pool(context.store.get_pool(pool_id), pool_id, call.pool_name, call.description)
+    context.store.insert_pool(pool)
+    return CreatePoolReply(_stored(context, pool_id))
+
+
+def enable_pool(context: Context, call: EnablePool) -> EnablePoolReply:
+    """Lets a pool be served; asking twice is no mistake."""
+    changed = _set_enabled(context, call.pool_id, True)
+    return EnablePoolReply(_stored(context, call.pool_id), changed)
+
+
+def disable_pool(context: Context, call: DisablePool) -> DisablePoolReply:
+    """Stops serving a pool; asking twice is no mistake."""
+    changed = _set_enabled(context, call.pool_id, False)
+    return DisablePoolReply(_stored(context, call.pool_id), changed)
+
+
+def _set_enabled(context: Context, pool_id: str, enabled: bool) -> bool:
+    pool = existing_pool(context.store.get_pool(parse_pool_id(pool_id)), pool_id)
+    if pool.enabled == enabled:
+        return False
+    context.store.set_pool_enabled(pool_id, enabled)
+    return True
+
+
+def _stored(context: Context, pool_id: str) -> PoolState:
+    pool = existing_pool(context.store.get_pool(pool_id), pool_id)
+    return pool_state(pool, context.store.list_vms())

@@ -1,0 +1,32 @@
+"""Everything at a glance."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+
+import vgpud
+from vgpud.control.handlers.context import Context
+from vgpud.control.handlers.views import pool_state, vm_states
+from vgpud.protocol.messages import DaemonState, DeviceState, Status, StatusReply
+
+
+def status(context: Context, call: Status) -> StatusReply:
+    """Daemon, device, pools and VMs."""
+    engine = context.engine.snapshot()
+    vms = context.store.list_vms()
+    return StatusReply(
+        daemon=DaemonState(
+            version=vgpud.__version__,
+            pid=os.getpid(),
+            uptime_s=int(context.uptime_s()),
+            state_dir=str(context.state_dir),
+            engine_running=engine.running,
+            requests_total=engine.requests_total,
+            events_dropped=engine.events_dropped,
+            pending=[str(failure) for failure in context.reconciler.pending],
+        ),
+        device=DeviceState(**asdict(engine.device)),
+        pools=[pool_state(pool, vms) for pool in context.store.list_pools()],
+        vms=vm_states(context, vms, engine),
+    )

@@ -1,0 +1,72 @@
+"""Rows and live numbers, put together into what is shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from vgpud.control.handlers.context import Context
+from vgpud.model.engine import EngineSnapshot, VmStatus
+from vgpud.model.pool import Pool
+from vgpud.model.priority import Priority
+from vgpud.model.vm import Vm, VmObserved
+from vgpud.protocol.messages import PoolState, PriorityCounts, VmLive, VmState
+
+
+def pool_state(pool: Pool, vms: Iterable[Vm]) -> PoolState:
+    """A pool with the count of its VMs; `vms` may hold those of other pools too."""
+    counts = Counter(vm.priority for vm in vms if vm.pool_id == pool.pool_id)
+    return PoolState(
+        pool_id=pool.pool_id,
+        pool_name=pool.pool_name,
+        description=pool.description,
+        enabled=pool.enabled,
+        weight=pool.weight,
+        created_at=pool.created_at,
+        updated_at=pool.updated_at,
+        vms=PriorityCounts(
+            high=counts[Priority.HIGH],
+            medium=counts[Priority.MEDIUM],
+            low=counts[Priority.LOW],
+        ),
+    )
+
+
+def vm_states(context: Context, vms: Iterable[Vm], engine: EngineSnapshot) -> list[VmState]:
+    """The VMs with what was observed of them and with their live numbers of one moment."""
+    pools = {pool.pool_id: pool for pool in context.store.list_pools()}
+    observed = context.store.list_observed()
+    return [
+        _vm_state(vm, pools, observed.get(vm.vm_uuid), engine.vms.get(vm.vm_uuid)) for vm in vms
+    ]
+
+
+def vm_state(context: Context, vm: Vm) -> VmState:
+    """One VM as in `vm_states`."""
+    return vm_states(context, [vm], context.engine.snapshot())[0]
+
+
+def _vm_state(
+    vm: Vm, pools: Mapping[str, Pool], observed: VmObserved | None, status: VmStatus | None
+) -> VmState:
+    pool = pools.get(vm.pool_id) if vm.pool_id is not None else None
+    known = observed or VmObserved()
+    return VmState(
+        vm_uuid=vm.vm_uuid,
+        vm_id=vm.vm_id,
+        vm_name=vm.vm_name,
+        pool_id=vm.pool_id,
+        pool_name=pool.pool_name if pool else None,
+        pool_enabled=pool.enabled if pool else None,
+        priority=vm.priority,
+        weight=vm.weight,
+        max_jobs_per_sec=vm.max_jobs_per_sec,
+        max_queue_depth=vm.max_queue_depth,
+        peer=str(vm.peer),
+        quarantined=known.quarantined,
+        quarantine_reason=known.quarantine_reason,
+        fault_count=known.fault_count,
+        created_at=vm.created_at,
+        updated_at=vm.updated_at,
+        live=VmLive(**vars(status)) if status else None,
+    )

@@ -1,0 +1,210 @@
+"""The control socket: connections, their limits, and bytes in and out.
+
+A connection is one task: it reads, hands each message to dispatch, and writes the answer before it
+reads on, so that a client that does not read is not read from either. No client delays another: a
+message that stops half-way and an answer that is not read end that one connection after
+`message_timeout_ms`, a client that sends many messages at once lets the others in after each, and
+an idle connection costs nothing. Who the caller is, the kernel said when it connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Protocol
+
+from vgpud.config import ControlConfig
+from vgpud.control.peer import Peer, group_id, peer_of
+from vgpud.errors import ControlError, MessageTooLarge, TooManyConnections
+from vgpud.protocol.calls import encode_error
+from vgpud.protocol.framing import MessageDecoder, frame
+
+log = logging.getLogger(__name__)
+
+READ_BYTES = 65_536
+BACKLOG = 128
+
+
+class MessageHandler(Protocol):
+    """What answers the messages; `Dispatch` in the daemon."""
+
+    def handle(self, peer: Peer, message: bytes) -> bytes | None:
+        """The answer to one message, or None for none."""
+
+
+class ControlServer:
+    """Listens at `path` from `start()` until `stop()`. Lives in the event loop."""
+
+    def __init__(
+        self,
+        path: Path,
+        config: ControlConfig,
+        handler: MessageHandler,
+        *,
+        favoured_uid: int | None = 0,
+    ) -> None:
+        """Takes ready parts.
+
+        Args:
+            path: where to listen.
+            config: the limits.
+            handler: what answers.
+            favoured_uid: an account that others cannot lock out by holding all connections: it
+                may have as many again. None favours nobody.
+        """
+        self._path = path
+        self._config = config
+        self._handler = handler
+        self._favoured_uid = favoured_uid
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    def reload(self, config: ControlConfig) -> None:
+        """Takes over new limits, for messages and connections to come."""
+        self._config = config
+
+    async def start(self) -> None:
+        """Begins to listen. The directory must exist.
+
+        Raises ControlError: the path is taken by something else, or cannot be bound.
+        """
+        listener = self._bind()
+        self._server = await asyncio.start_unix_server(self._accept, sock=listener, backlog=BACKLOG)
+
+    async def stop(self) -> None:
+        """Stops listening, ends all connections and removes the socket. Answers are out by then."""
+        if self._server is None:
+            return
+        self._server.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._server.wait_closed()
+        self._server = None
+        self._path.unlink(missing_ok=True)
+
+    def _bind(self) -> socket.socket:
+        _remove_stale(self._path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(os.fspath(self._path))
+            # Nobody can connect before listen(), so there is no moment with another mode.
+            self._path.chmod(self._config.socket_mode)
+            self._give_to_group()
+        except OSError as error:
+            listener.close()
+            raise ControlError(
+                f"cannot listen on {self._path}: {error.strerror or error}",
+                "Its directory must exist and belong to the account vgpud runs as.",
+            ) from error
+        return listener
+
+    def _give_to_group(self) -> None:
+        gid = group_id(self._config.view_group)
+        if gid is None:
+            return
+        try:
+            os.chown(self._path, -1, gid)
+        except PermissionError:
+            log.warning(
+                "%s stays with this account's group: vgpud may not give it to group %s",
+                self._path,
+                self._config.view_group,
+            )
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve_and_close(reader, writer))
+        self._connections.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._connections.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A fault of ours: this connection is lost, the daemon's outermost frame reports it.
+            task.get_loop().call_exception_handler(
+                {"message": "a control connection failed", "exception": error, "task": task}
+            )
+
+    async def _serve_and_close(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        # Every answer leaves the buffer before the next message is looked at.
+        writer.transport.set_write_buffer_limits(high=0)
+        try:
+            peer = peer_of(writer.get_extra_info("socket"))
+            limit = self._config.max_connections * (2 if peer.uid == self._favoured_uid else 1)
+            if len(self._connections) > limit:
+                refusal = TooManyConnections(limit)
+                log.warning("%s: %s", peer, refusal)
+                await self._send(writer, encode_error(refusal))
+            else:
+                await self._serve(peer, reader, writer)
+        except TimeoutError:
+            log.info("closed a control connection that stopped half-way")
+            writer.transport.abort()
+        except ConnectionError:
+            log.debug("a control connection was closed by the client")
+        finally:
+            writer.close()
+
+    async def _serve(
+        self, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Answers until the client ends the connection. Raises TimeoutError or ConnectionError."""
+        decoder = MessageDecoder(self._config.max_message_bytes)
+        loop = asyncio.get_running_loop()
+        deadline: float | None = None
+        while True:
+            async with asyncio.timeout_at(deadline):
+                data = await reader.read(READ_BYTES)
+            if not data:
+                return
+            try:
+                for message in decoder.feed(data):
+                    # The time to finish a message counts from its own first byte.
+                    deadline = None
+                    answer = self._handler.handle(peer, message)
+                    if answer is not None:
+                        await self._send(writer, answer)
+                    await asyncio.sleep(0)
+            except MessageTooLarge as error:
+                log.warning("%s: %s", peer, error)
+                await self._send(writer, encode_error(error))
+                return
+            if not decoder.has_unfinished:
+                deadline = None
+            elif deadline is None:
+                deadline = loop.time() + self._config.message_timeout_ms / 1000
+
+    async def _send(self, writer: asyncio.StreamWriter, answer: bytes) -> None:
+        """Writes an answer and waits until the client took it. Raises TimeoutError."""
+        writer.write(frame(answer))
+        async with asyncio.timeout(self._config.message_timeout_ms / 1000):
+            await writer.drain()
+
+
+def _remove_stale(path: Path) -> None:
+    """Makes way for a new socket: only for the dead one that a killed daemon left behind."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ControlError(f"cannot look at {path}: {error.strerror or error}") from error
+    if not stat.S_ISSOCK(mode):
+        raise ControlError(f"{path} is in the way and is not a socket", "Move it away.")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ControlError(f"cannot replace {path}: {error.strerror or error}") from error
+        else:
+            raise ControlError(
+                f"another daemon answers on {path}", "Stop it first, or use another socket."
+            )

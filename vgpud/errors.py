@@ -1,0 +1,400 @@
+"""Every error vgpud names: what a caller is told, its stable code and the exit status it gives.
+
+The fields of a `RequestError` are its parameters on the control socket, and the class name is its
+name there, so that daemon and client speak of one class and a guard can hold both against the
+interface description. Sentences live here once: the daemon logs them, the client prints them.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar, TypeAlias, dataclass_transform
+
+from vgpud.record import Fields
+
+ADMIN_INTERFACE = "org.vgpud.admin"
+SERVICE_INTERFACE = "org.varlink.service"
+
+ParameterValue: TypeAlias = str | int | list[str]
+
+
+class ExitCode(IntEnum):
+    """Exit status of the command line clients; the numbers are part of their interface."""
+
+    OK = 0
+    NEGATIVE = 1
+    USAGE = 2
+    NO_DAEMON = 3
+    NOT_ALLOWED = 4
+    NOT_FOUND = 5
+    CONFLICT = 6
+    TIMEOUT = 7
+
+
+class VgpudError(Exception):
+    """Base of all errors that vgpud raises on purpose.
+
+    `str(error)` says what went wrong without a final full stop; `next_step` is a whole sentence
+    that says what to do about it, or empty.
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.NEGATIVE
+    advice: ClassVar[str] = ""
+    _next_step: str = ""
+
+    def __init__(self, message: str, next_step: str = "") -> None:
+        super().__init__(message)
+        self._next_step = next_step
+
+    @property
+    def next_step(self) -> str:
+        """What to do about it; a kind of error has its `advice` where the case gives none."""
+        return self._next_step or self.advice
+
+    @property
+    def code(self) -> str:
+        """The stable name of this kind of error, for scripts and for searching."""
+        return type(self).__name__
+
+
+@dataclass_transform()
+class FactError(Fields, VgpudError):
+    """An error whose class says what went wrong and whose fields say with what."""
+
+
+class ConfigError(VgpudError):
+    """The configuration cannot be used; the daemon does not start."""
+
+    exit_code = ExitCode.USAGE
+
+
+class StoreError(VgpudError):
+    """The database cannot be read or written, or is not one of ours."""
+
+
+class EngineError(VgpudError):
+    """The engine refused or failed what it was asked to take over."""
+
+
+class SpawnerError(VgpudError):
+    """vgpu-spawn cannot be reached, or refused."""
+
+
+class ControlError(VgpudError):
+    """The control socket cannot be set up or listened on."""
+
+
+class InstanceLockedError(ControlError):
+    """Another vgpud holds the state directory."""
+
+    exit_code = ExitCode.CONFLICT
+
+
+class NoDaemonError(VgpudError):
+    """No daemon answers on the control socket."""
+
+    exit_code = ExitCode.NO_DAEMON
+
+
+class AccessError(VgpudError):
+    """The caller may not open the control socket."""
+
+    exit_code = ExitCode.NOT_ALLOWED
+
+
+class TimeoutExpiredError(VgpudError):
+    """The daemon did not answer in time."""
+
+    exit_code = ExitCode.TIMEOUT
+
+
+class UsageError(VgpudError):
+    """The command line cannot be understood."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ReconcileError(FactError):
+    """One object of the store could not be moved to the engine."""
+
+    subject: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.reason}"
+
+
+class RequestError(FactError):
+    """An answer that is an error; its fields are the parameters of the answer."""
+
+    interface: ClassVar[str] = ADMIN_INTERFACE
+
+    @property
+    def wire_name(self) -> str:
+        """The fully qualified name on the control socket."""
+        return f"{self.interface}.{self.code}"
+
+    def parameters(self) -> dict[str, ParameterValue]:
+        """The error's facts as they go into the answer."""
+        return {name: getattr(self, name) for name in self.field_defaults}
+
+
+# --- Answers of the Varlink layer itself ----------------------------------------------------------
+
+
+class InterfaceNotFound(RequestError):
+    """The method's interface is not served here."""
+
+    interface = SERVICE_INTERFACE
+    advice = "Client and daemon may be of different versions."
+
+    interface_name: str
+
+    def parameters(self) -> dict[str, ParameterValue]:
+        # Varlink calls the parameter `interface`, which here is the name of the class attribute.
+        return {"interface": self.interface_name}
+
+    def __str__(self) -> str:
+        return f"the daemon has no interface {self.interface_name!r}"
+
+
+class MethodNotFound(RequestError):
+    """The interface is served, but has no such method."""
+
+    interface = SERVICE_INTERFACE
+    advice = "Client and daemon may be of different versions."
+
+    method: str
+
+    def __str__(self) -> str:
+        return f"the daemon has no method {self.method!r}"
+
+
+class MethodNotImplemented(RequestError):
+    """The method is described, but this daemon does not offer it."""
+
+    interface = SERVICE_INTERFACE
+
+    method: str
+
+    def __str__(self) -> str:
+        return f"the daemon does not implement {self.method!r}"
+
+
+class InvalidParameter(RequestError):
+    """A parameter is unknown, missing or of the wrong type."""
+
+    interface = SERVICE_INTERFACE
+    exit_code = ExitCode.USAGE
+
+    parameter: str
+
+    def __str__(self) -> str:
+        return f"the parameter {self.parameter!r} is unknown, missing or of the wrong type"
+
+
+class MalformedMessage(RequestError):
+    """A message is not a Varlink call."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the message is not a call: {self.reason}"
+
+
+class MessageTooLarge(RequestError):
+    """A message exceeds the limit; the connection is closed after this answer."""
+
+    limit_bytes: int
+
+    def __str__(self) -> str:
+        return f"the message exceeds {self.limit_bytes} bytes"
+
+
+class TooManyConnections(RequestError):
+    """The daemon serves as many control connections as it may; this one is closed."""
+
+    advice = "Try again, or raise max_connections in [control]."
+
+    limit: int
+
+    def __str__(self) -> str:
+        return f"all {self.limit} control connections are in use"
+
+
+# --- Answers of the rules -------------------------------------------------------------------------
+
+
+class RuleError(RequestError):
+    """A well-formed request that the rules refuse."""
+
+
+class PermissionDenied(RuleError):
+    """The caller lacks the role that the method needs."""
+
+    exit_code = ExitCode.NOT_ALLOWED
+    advice = "Run it as root, or join the group that [control] in vgpud.toml names for this role."
+
+    method: str
+    role_needed: str
+    roles: list[str]
+
+    def __str__(self) -> str:
+        held = ", ".join(self.roles) if self.roles else "none"
+        return f"{self.method} needs the role {self.role_needed}; yours: {held}"
+
+
+class InvalidArgument(RuleError):
+    """A parameter's value is outside what it may be."""
+
+    exit_code = ExitCode.USAGE
+
+    parameter: str
+    value: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.parameter} is {self.value!r}, expected {self.expected}"
+
+
+class PoolNotFound(RuleError):
+    """There is no pool of this id."""
+
+    exit_code = ExitCode.NOT_FOUND
+    advice = "`vgpu-admin list-pools` shows the pools there are."
+
+    pool_id: str
+
+    def __str__(self) -> str:
+        return f"there is no pool {self.pool_id}"
+
+
+class PoolExists(RuleError):
+    """A pool of this id exists already."""
+
+    exit_code = ExitCode.CONFLICT
+    advice = "Choose another --pool-id; `vgpu-admin list-pools` shows those taken."
+
+    pool_id: str
+
+    def __str__(self) -> str:
+        return f"there already is a pool {self.pool_id}"
+
+
+class PoolDisabled(RuleError):
+    """The pool takes no VM while it is disabled."""
+
+    exit_code = ExitCode.CONFLICT
+
+    pool_id: str
+
+    @property
+    def next_step(self) -> str:
+        return f"Enable it with `vgpu-admin enable-pool --pool-id={self.pool_id}`."
+
+    def __str__(self) -> str:
+        return f"pool {self.pool_id} is disabled"
+
+
+class VmNotFound(RuleError):
+    """No VM has this UUID or name."""
+
+    exit_code = ExitCode.NOT_FOUND
+    advice = "`vgpu-admin list-vms` shows the VMs registered."
+
+    vm: str
+
+    def __str__(self) -> str:
+        return f"no VM {self.vm} is registered"
+
+
+class VmExists(RuleError):
+    """A VM of this UUID is registered already."""
+
+    exit_code = ExitCode.CONFLICT
+
+    vm_uuid: str
+
+    @property
+    def next_step(self) -> str:
+        return f"See it with `vgpu-admin show-vm --vm-uuid={self.vm_uuid}`."
+
+    def __str__(self) -> str:
+        return f"VM {self.vm_uuid} is already registered"
+
+
+class VmIdInUse(RuleError):
+    """Another VM has this vm_id."""
+
+    exit_code = ExitCode.CONFLICT
+    advice = "Choose another --vm-id, or leave it out to have one assigned."
+
+    vm_id: int
+    vm_uuid: str
+
+    def __str__(self) -> str:
+        return f"VM ID {self.vm_id} belongs to VM {self.vm_uuid}"
+
+
+class AmbiguousVm(RuleError):
+    """Several VMs have this name."""
+
+    exit_code = ExitCode.CONFLICT
+    advice = "Name one of them with --vm-uuid."
+
+    vm_name: str
+    vm_uuids: list[str]
+
+    def __str__(self) -> str:
+        return f"{len(self.vm_uuids)} VMs are named {self.vm_name!r}: {', '.join(self.vm_uuids)}"
+
+
+class StoredNotApplied(RequestError):
+    """The change is stored, but the engine has not taken it over yet."""
+
+    advice = (
+        "The change is kept and vgpud goes on trying; `vgpu-admin status` shows what is pending."
+    )
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"stored, but not applied yet: {self.reason}"
+
+
+class StoreFailed(RequestError):
+    """The database refused to read or write; nothing was changed."""
+
+    advice = "Nothing was changed; the daemon's journal has the cause."
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the store failed: {self.reason}"
+
+
+SERVICE_ERRORS: tuple[type[RequestError], ...] = (
+    InterfaceNotFound,
+    MethodNotFound,
+    MethodNotImplemented,
+    InvalidParameter,
+)
+"""The errors of org.varlink.service that we answer with."""
+
+ADMIN_ERRORS: tuple[type[RequestError], ...] = (
+    PermissionDenied,
+    InvalidArgument,
+    PoolNotFound,
+    PoolExists,
+    PoolDisabled,
+    VmNotFound,
+    VmExists,
+    VmIdInUse,
+    AmbiguousVm,
+    StoredNotApplied,
+    StoreFailed,
+    MalformedMessage,
+    MessageTooLarge,
+    TooManyConnections,
+)
+"""The errors of org.vgpud.admin."""

@@ -1,0 +1,1 @@
+"""Values that store, engine and clients speak of; no I/O, no decisions."""

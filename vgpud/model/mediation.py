@@ -1,0 +1,106 @@
+"""What goes into the engine and comes out of it, as values.
+
+The counterparts of the structures in mediator.h; times in nanoseconds of CLOCK_MONOTONIC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """What struct mediator_config holds, with its units in the names."""
+
+    max_queued_total: int
+    units_in_flight: int
+    max_builds: int
+    quantum_us: int
+    run_timeout_ms: int
+    build_timeout_ms: int
+
+
+@dataclass(frozen=True)
+class VmIdentity:
+    """A VM as the engine knows it. `pool_id` "" = none; `max_queued` 0 = as many as fit."""
+
+    uuid: str
+    vm_id: int
+    peer_uid: int
+    weight: int
+    max_queued: int
+    pool_id: str
+    priority: int
+
+
+@dataclass(frozen=True)
+class VmFds:
+    """The descriptors of a VM; the engine takes them over. -1 = no connection."""
+
+    journal: int
+    ring: int
+    stub_listener: int
+    ring_listener: int
+    host_doorbells: Sequence[int]
+    guest_doorbells: Sequence[int]
+    stub_connection: int = -1
+    ring_connection: int = -1
+
+
+@dataclass(frozen=True)
+class RingLayout:
+    """Where the data slices of a VM's ring lie, in bytes; for its workers."""
+
+    qp_count: int
+    qp_base: int
+    qp_stride: int
+    data_offset: int
+    data_bytes: int
+
+
+@dataclass(frozen=True)
+class LaneStatus:
+    """One worker of a VM. `worker_id` is the journal's, also while nobody is attached; 0 = none."""
+
+    pid: int
+    worker_id: int
+    wanted: bool
+    doomed: bool
+
+
+@dataclass(frozen=True)
+class VmCounters:
+    """Counters since the engine started, and level state; times in nanoseconds."""
+
+    completed: int
+    failed: int
+    refused: int
+    dropped: int
+    faults: int
+    mismatches: int
+    device_ns: int
+    build_ns: int
+    wait_ns_total: int
+    wait_ns_max: int
+    waited: int
+    queued: int
+    running: int
+    stub_connected: bool
+    ring_connected: bool
+    launch: LaneStatus
+    build: LaneStatus
+
+
+@dataclass(frozen=True)
+class EngineCounters:
+    """Counters of the whole engine."""
+
+    accepted: int
+    answered: int
+    events_dropped: int
+    turns: int
+    queued: int
+    in_flight: int
+    builds: int
+    vms: int

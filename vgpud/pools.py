@@ -1,0 +1,53 @@
+"""The rules of pools: what may be asked, decided from values alone."""
+
+from __future__ import annotations
+
+from vgpud.errors import InvalidArgument, PoolDisabled, PoolExists, PoolNotFound
+from vgpud.model.pool import Pool
+from vgpud.names import DESCRIPTION_MAX_CHARACTERS, NAME_MAX_CHARACTERS, parse_text
+
+
+def parse_pool_id(text: str) -> str:
+    """Checks a pool id: one ASCII letter or digit; case counts. Raises InvalidArgument."""
+    if len(text) != 1 or not text.isascii() or not text.isalnum():
+        raise InvalidArgument("pool_id", text, "one letter or digit, such as A")
+    return text
+
+
+def new_pool(
+    held: Pool | None, pool_id: str, pool_name: str | None, description: str | None
+) -> Pool:
+    """The pool to create, enabled.
+
+    Args:
+        held: the pool that has this id now, if any.
+        pool_id: checked by `parse_pool_id`.
+        pool_name: what people call it; optional.
+        description: what it is for; optional.
+
+    Raises:
+        PoolExists: the id is taken.
+        InvalidArgument: a text is empty, too long or not printable.
+    """
+    if held is not None:
+        raise PoolExists(pool_id)
+    if pool_name is not None:
+        parse_text("pool_name", pool_name, NAME_MAX_CHARACTERS)
+    if description is not None:
+        parse_text("description", description, DESCRIPTION_MAX_CHARACTERS)
+    return Pool(pool_id=pool_id, pool_name=pool_name, description=description)
+
+
+def existing_pool(held: Pool | None, pool_id: str) -> Pool:
+    """The pool asked for. Raises PoolNotFound."""
+    if held is None:
+        raise PoolNotFound(pool_id)
+    return held
+
+
+def pool_for_new_vm(held: Pool | None, pool_id: str) -> Pool:
+    """The pool a VM may enter. Raises PoolNotFound, or PoolDisabled."""
+    pool = existing_pool(held, pool_id)
+    if not pool.enabled:
+        raise PoolDisabled(pool_id)
+    return pool

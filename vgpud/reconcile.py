@@ -1,0 +1,163 @@
+"""Moves what should be (the store) to what is (the engine); nothing else does.
+
+Start-up, an administrator's command, a reload and recovery all take this path: compare the store
+with what the engine has taken over, send the differences, remember what went through. What failed
+stays pending and is tried again, so that a stored change is applied sooner or later without anybody
+asking again.
+
+Order: VMs to remove, pools to set, VMs to set, pools to remove. So a VM never refers to a pool the
+engine does not have, and a vm_id is free before it is given away again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from vgpud.errors import EngineError, ReconcileError, StoreError
+from vgpud.model.engine import EngineSnapshot
+from vgpud.model.pool import Pool
+from vgpud.model.vm import Vm
+from vgpud.store.store import Store
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_S = 1.0
+RETRY_LONGEST_S = 30.0
+
+Object = TypeVar("Object")
+
+
+class Engine(Protocol):
+    """What the control path asks of the engine.
+
+    All calls return within milliseconds, since they hold the event loop, and are idempotent: a call
+    that failed half-way is repeated. The setters and removers raise EngineError or OSError.
+    """
+
+    def set_pool(self, pool: Pool) -> None:
+        """Takes over a new or changed pool."""
+
+    def remove_pool(self, pool_id: str) -> None:
+        """Forgets a pool, if it is known; no VM refers to it any more."""
+
+    def set_vm(self, vm: Vm) -> None:
+        """Takes over a new or changed VM, with its sockets."""
+
+    def remove_vm(self, vm_uuid: str) -> None:
+        """Forgets a VM, if it is known: answers what waits, ends worker and sockets."""
+
+    def snapshot(self) -> EngineSnapshot:
+        """Reads all counters at one moment. Never raises."""
+
+
+def pool_subject(pool_id: str) -> str:
+    """How a pool is called in failures."""
+    return f"pool {pool_id}"
+
+
+def vm_subject(vm_uuid: str) -> str:
+    """How a VM is called in failures."""
+    return f"VM {vm_uuid}"
+
+
+class Reconciler:
+    """Keeps an engine equal to a store. Lives in the event loop; not for several threads."""
+
+    def __init__(self, store: Store, engine: Engine) -> None:
+        self._store = store
+        self._engine = engine
+        # What the engine has taken over; None where a call failed, so that it may be half there.
+        self._pools: dict[str, Pool | None] = {}
+        self._vms: dict[str, Vm | None] = {}
+        self._failures: dict[str, ReconcileError] = {}
+        self._failed = asyncio.Event()
+
+    @property
+    def pending(self) -> tuple[ReconcileError, ...]:
+        """What is stored, but not taken over, as of the last attempt."""
+        return tuple(self._failures.values())
+
+    def forget_applied(self) -> None:
+        """Assumes that the engine knows nothing, as after it was started anew."""
+        self._pools.clear()
+        self._vms.clear()
+
+    def apply(self) -> tuple[ReconcileError, ...]:
+        """Sends all differences and returns what failed; one failure does not stop the rest.
+
+        Raises StoreError if the store cannot be read; nothing was sent then.
+        """
+        pools = {pool.pool_id: pool for pool in self._store.list_pools()}
+        vms = {vm.vm_uuid: vm for vm in self._store.list_vms()}
+        self._failures = {}
+
+        for vm_uuid in [uuid for uuid in self._vms if uuid not in vms]:
+            if self._attempt(vm_subject(vm_uuid), self._engine.remove_vm, vm_uuid):
+                del self._vms[vm_uuid]
+        for pool_id, pool in pools.items():
+            if self._pools.get(pool_id) != pool:
+                done = self._attempt(pool_subject(pool_id), self._engine.set_pool, pool)
+                self._pools[pool_id] = pool if done else None
+        for vm_uuid, vm in vms.items():
+            if self._vms.get(vm_uuid) != vm:
+                done = self._attempt(vm_subject(vm_uuid), self._set_vm, vm)
+                self._vms[vm_uuid] = vm if done else None
+        for pool_id in [pool_id for pool_id in self._pools if pool_id not in pools]:
+            if self._attempt(pool_subject(pool_id), self._remove_pool, pool_id):
+                del self._pools[pool_id]
+
+        if self._failures:
+            self._failed.set()
+        return self.pending
+
+    async def run(self) -> None:
+        """Tries again what failed, after 1 s and then ever more rarely up to 30 s; never returns.
+
+        Sleeps without a timer while nothing is pending.
+        """
+        while True:
+            await self._failed.wait()
+            delay_s = RETRY_FIRST_S
+            while self._failures:
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, RETRY_LONGEST_S)
+                self._try_again()
+            self._failed.clear()
+
+    def _try_again(self) -> None:
+        before = len(self._failures)
+        try:
+            self.apply()
+        except StoreError as error:
+            log.error("cannot read what to apply: %s", error)
+            return
+        if not self._failures:
+            log.info("applied what was pending (%d)", before)
+
+    def _set_vm(self, vm: Vm) -> None:
+        if vm.pool_id is not None and self._pools.get(vm.pool_id) is None:
+            raise EngineError(f"its pool {vm.pool_id} is not applied")
+        self._engine.set_vm(vm)
+
+    def _remove_pool(self, pool_id: str) -> None:
+        users = [vm.vm_uuid for vm in self._vms.values() if vm and vm.pool_id == pool_id]
+        if users:
+            raise EngineError(f"VMs still use it: {', '.join(users)}")
+        self._engine.remove_pool(pool_id)
+
+    def _attempt(self, subject: str, action: Callable[[Object], None], argument: Object) -> bool:
+        """Runs one step and says whether it went through; a failure is kept and logged."""
+        try:
+            action(argument)
+        except (EngineError, OSError) as error:
+            reason = str(error)
+            if isinstance(error, OSError) and error.strerror:
+                reason = ": ".join(filter(None, (error.filename, error.strerror)))
+            failure = ReconcileError(subject, reason)
+            self._failures[subject] = failure
+            log.warning("not applied: %s", failure)
+            return False
+        return True

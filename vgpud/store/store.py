@@ -1,0 +1,243 @@
+"""The rows of the database as values: pools, VMs, what was observed, who asked for what."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from vgpud.errors import StoreError
+from vgpud.model.pool import Pool
+from vgpud.model.priority import Priority
+from vgpud.model.vm import PeerRule, Vm, VmObserved
+from vgpud.store.database import open_database
+from vgpud.store.queries import load_queries
+
+AUDIT_KEPT_ROWS = 100_000
+
+
+class AuditOutcome(Enum):
+    """How a request ended."""
+
+    STORED = "stored"
+    REFUSED = "refused"
+    NOT_APPLIED = "not_applied"
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """Who asked for what. `parameters` is JSON; `error` is empty for a change that was stored."""
+
+    uid: int
+    gid: int
+    pid: int
+    method: str
+    parameters: str
+    outcome: AuditOutcome
+    error: str | None = None
+    at: str = ""
+
+
+class Store:
+    """The open database. Not for use from several threads; every call blocks on the disk.
+
+    Reads see what is committed. Writes only inside `atomic()`. Every method raises StoreError when
+    the database refuses; nothing of the transaction is kept then.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._queries = load_queries()
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Opens the database at `path`, and creates it if there is none. Raises StoreError."""
+        return cls(open_database(path))
+
+    def close(self) -> None:
+        """Writes the journal back into the file and closes it."""
+        self._connection.close()
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """One transaction: all of the block's writes are kept, or none if it raises."""
+        if self._in_transaction():
+            raise RuntimeError("Store.atomic() does not nest")
+        self._control("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._control("COMMIT")
+        finally:
+            if self._in_transaction():
+                self._control("ROLLBACK")
+
+    def list_pools(self) -> list[Pool]:
+        """All pools, by id."""
+        return [_pool(row) for row in self._read("list_pools")]
+
+    def get_pool(self, pool_id: str) -> Pool | None:
+        """One pool, or None."""
+        return next((_pool(row) for row in self._read("get_pool", pool_id=pool_id)), None)
+
+    def insert_pool(self, pool: Pool) -> None:
+        """Adds a pool; its times are set by the database."""
+        self._write(
+            "insert_pool",
+            pool_id=pool.pool_id,
+            pool_name=pool.pool_name,
+            description=pool.description,
+            enabled=pool.enabled,
+            weight=pool.weight,
+        )
+
+    def set_pool_enabled(self, pool_id: str, enabled: bool) -> None:
+        """Enables or disables a pool; its VMs stay in it."""
+        self._write("set_pool_enabled", pool_id=pool_id, enabled=enabled)
+
+    def list_vms(self) -> list[Vm]:
+        """All VMs, by pool (none last), priority (high first) and vm_id."""
+        return [_vm(row) for row in self._read("list_vms")]
+
+    def get_vm(self, vm_uuid: str) -> Vm | None:
+        """The VM of a canonical UUID, or None."""
+        return next((_vm(row) for row in self._read("get_vm", vm_uuid=vm_uuid)), None)
+
+    def get_vm_by_id(self, vm_id: int) -> Vm | None:
+        """The VM that holds `vm_id`, or None."""
+        return next((_vm(row) for row in self._read("get_vm_by_id", vm_id=vm_id)), None)
+
+    def list_vms_by_name(self, vm_name: str) -> list[Vm]:
+        """The VMs named so; names need not be unique."""
+        return [_vm(row) for row in self._read("list_vms_by_name", vm_name=vm_name)]
+
+    def next_vm_id(self) -> int:
+        """An id that no VM holds, preferably one that none ever held."""
+        return int(self._read("next_vm_id")[0]["vm_id"])
+
+    def insert_vm(self, vm: Vm) -> None:
+        """Adds a VM; its times are set by the database."""
+        self._write(
+            "insert_vm",
+            vm_uuid=vm.vm_uuid,
+            vm_id=vm.vm_id,
+            vm_name=vm.vm_name,
+            pool_id=vm.pool_id,
+            priority=int(vm.priority),
+            weight=vm.weight,
+            max_jobs_per_sec=vm.max_jobs_per_sec,
+            max_queue_depth=vm.max_queue_depth,
+            peer=str(vm.peer),
+        )
+
+    def delete_vm(self, vm_uuid: str) -> None:
+        """Forgets a VM and what was observed about it."""
+        self._write("delete_vm", vm_uuid=vm_uuid)
+
+    def list_observed(self) -> dict[str, VmObserved]:
+        """What was observed, by UUID; a VM about which nothing was is absent."""
+        return {
+            row["vm_uuid"]: VmObserved(
+                quarantined=bool(row["quarantined"]),
+                quarantine_reason=row["quarantine_reason"],
+                fault_count=row["fault_count"],
+            )
+            for row in self._read("list_observed")
+        }
+
+    def set_observed(self, vm_uuid: str, observed: VmObserved) -> None:
+        """Keeps what the engine found out about a registered VM."""
+        self._write(
+            "set_observed",
+            vm_uuid=vm_uuid,
+            quarantined=observed.quarantined,
+            quarantine_reason=observed.quarantine_reason,
+            fault_count=observed.fault_count,
+        )
+
+    def append_audit(self, entry: AuditEntry) -> None:
+        """Records a change in its own transaction, or a refusal; the newest 100,000 rows stay."""
+        self._write(
+            "append_audit",
+            uid=entry.uid,
+            gid=entry.gid,
+            pid=entry.pid,
+            method=entry.method,
+            parameters=entry.parameters,
+            outcome=entry.outcome.value,
+            error=entry.error,
+        )
+        self._write("trim_audit", kept_rows=AUDIT_KEPT_ROWS)
+
+    def list_audit(self, limit: int) -> list[AuditEntry]:
+        """The newest `limit` audit rows, newest first."""
+        return [
+            AuditEntry(
+                uid=row["uid"],
+                gid=row["gid"],
+                pid=row["pid"],
+                method=row["method"],
+                parameters=row["parameters"],
+                outcome=AuditOutcome(row["outcome"]),
+                error=row["error"],
+                at=row["at"],
+            )
+            for row in self._read("list_audit", limit=limit)
+        ]
+
+    def _in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
+    def _read(self, query: str, **parameters: str | int) -> list[sqlite3.Row]:
+        return self._execute(query, parameters).fetchall()
+
+    def _write(self, query: str, **parameters: str | int | None) -> None:
+        if not self._in_transaction():
+            raise RuntimeError(f"{query} must run inside Store.atomic()")
+        self._execute(query, parameters)
+
+    def _execute(self, query: str, parameters: Mapping[str, str | int | None]) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(self._queries[query], parameters)
+        except sqlite3.Error as error:
+            raise StoreError(f"{query}: {error}") from error
+
+    def _control(self, statement: str) -> None:
+        try:
+            self._connection.execute(statement)
+        except sqlite3.Error as error:
+            raise StoreError(f"{statement.lower()}: {error}") from error
+
+
+def _pool(row: sqlite3.Row) -> Pool:
+    return Pool(
+        pool_id=row["pool_id"],
+        pool_name=row["pool_name"],
+        description=row["description"],
+        enabled=bool(row["enabled"]),
+        weight=row["weight"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _vm(row: sqlite3.Row) -> Vm:
+    try:
+        peer = PeerRule.parse(row["peer"])
+    except ValueError as error:
+        raise StoreError(f"vms.peer of VM {row['vm_uuid']}: {error}") from error
+    return Vm(
+        vm_uuid=row["vm_uuid"],
+        vm_id=row["vm_id"],
+        vm_name=row["vm_name"],
+        pool_id=row["pool_id"],
+        priority=Priority(row["priority"]),
+        weight=row["weight"],
+        max_jobs_per_sec=row["max_jobs_per_sec"],
+        max_queue_depth=row["max_queue_depth"],
+        peer=peer,
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,77 @@
+"""The rules of VMs: what may be asked, decided from values alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from vgpud.errors import AmbiguousVm, InvalidArgument, VmExists, VmIdInUse, VmNotFound
+from vgpud.model.vm import VM_ID_MAX, VM_ID_MIN, PeerRule, Vm
+from vgpud.names import NAME_MAX_CHARACTERS, parse_text
+
+DEFAULT_POOL_ID = "A"
+
+_UUID_DIGITS = re.compile(r"[0-9a-fA-F]{32}")
+_UUID_DASHED = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def parse_vm_uuid(text: str) -> str:
+    """The canonical form (lower case, dashes) of a UUID; braces and missing dashes are accepted.
+
+    Raises InvalidArgument, also for the nil UUID: QEMU shows it for every VM that was given none,
+    so it names nobody.
+    """
+    bare = text[1:-1] if text.startswith("{") and text.endswith("}") else text
+    digits = bare.replace("-", "").lower()
+    if not (_UUID_DASHED.fullmatch(bare) or _UUID_DIGITS.fullmatch(bare)) or not digits.strip("0"):
+        raise InvalidArgument(
+            "vm_uuid", text, "a UUID such as 5b0a4c6e-2f6d-4a55-9a51-0a6f2d1c7e10"
+        )
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def parse_vm_id(vm_id: int) -> int:
+    """Checks a vm_id against its range. Raises InvalidArgument."""
+    if not VM_ID_MIN <= vm_id <= VM_ID_MAX:
+        raise InvalidArgument("vm_id", str(vm_id), f"a number from {VM_ID_MIN} to {VM_ID_MAX}")
+    return vm_id
+
+
+def parse_peer(text: str) -> PeerRule:
+    """Reads who may connect as a VM. Raises InvalidArgument."""
+    try:
+        return PeerRule.parse(text)
+    except ValueError as error:
+        raise InvalidArgument("peer", text, "qemu, or uid:N with a numeric user id") from error
+
+
+def new_vm(wanted: Vm, held: Vm | None, holder_of_id: Vm | None) -> Vm:
+    """The VM to register.
+
+    Args:
+        wanted: the VM as asked for, its UUID canonical, its pool judged by `pool_for_new_vm`.
+        held: the VM that has this UUID now, if any.
+        holder_of_id: the VM that has this vm_id now, if any.
+
+    Raises:
+        VmExists: the UUID is registered.
+        VmIdInUse: the vm_id belongs to another VM.
+        InvalidArgument: the vm_id is out of range, or the name empty, too long or not printable.
+    """
+    parse_vm_id(wanted.vm_id)
+    if wanted.vm_name is not None:
+        parse_text("vm_name", wanted.vm_name, NAME_MAX_CHARACTERS)
+    if held is not None:
+        raise VmExists(held.vm_uuid)
+    if holder_of_id is not None:
+        raise VmIdInUse(wanted.vm_id, holder_of_id.vm_uuid)
+    return wanted
+
+
+def only_vm(matches: Sequence[Vm], asked_for: str) -> Vm:
+    """The one VM that a name or UUID means. Raises VmNotFound, or AmbiguousVm naming all."""
+    if not matches:
+        raise VmNotFound(asked_for)
+    if len(matches) > 1:
+        raise AmbiguousVm(asked_for, [vm.vm_uuid for vm in matches])
+    return matches[0]
