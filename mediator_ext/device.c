@@ -1,0 +1,382 @@
+/*
+ * device.c - The version 2 device: queue pairs in shared memory
+ *
+ * Theory of operation
+ *
+ * The guest may write to any byte of the memory at any time, also to the parts that are the host's.
+ * So nothing is ever read back that the host wrote: indices, layout and state are the journal's, and
+ * what the guest owns is read once into a local and checked there. The worst a guest can do here is
+ * to be told nonsense about its own requests.
+ *
+ * Three things keep memory and time bounded. An entry is taken only while there is a slot for it and
+ * room in the completion ring for all that is owed. A turn takes at most ENTRIES_PER_TURN of a pair.
+ * An impossible index (more submitted than there are entries, completions consumed that were never
+ * posted) puts the pair into its error state until the next attach.
+ *
+ * Doorbells: while a pair is active it is polled at the end of every turn, with sq_need_doorbell 0.
+ * When nothing more is there, the flag is set, and the tail looked at once more after a full fence;
+ * the guest does the mirror image, so a wake-up is never lost.
+ */
+#include "device.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#define ENTRIES_PER_TURN 64u
+#define DATA_BYTES_MAX   (1ull << 36)
+
+static uint64_t align_part(uint64_t bytes)
+{
+    return (bytes + VGPU_PART_ALIGN - 1) & ~(uint64_t)(VGPU_PART_ALIGN - 1);
+}
+
+/** device_layout_valid() - Is this a layout that the interface allows? */
+bool device_layout_valid(const struct journal_layout *layout)
+{
+    return layout->qp_count >= 1 && layout->qp_count <= VGPU_QP_MAX &&
+           layout->entries >= VGPU_RING_ENTRIES_MIN && layout->entries <= VGPU_RING_ENTRIES_MAX &&
+           (layout->entries & (layout->entries - 1)) == 0 && layout->data_bytes >= VGPU_PART_ALIGN &&
+           layout->data_bytes <= DATA_BYTES_MAX && layout->data_bytes % VGPU_PART_ALIGN == 0;
+}
+
+/** device_geometry() - Where everything lies; the whole is a power of two, as a PCI BAR must be */
+struct ring_geometry device_geometry(const struct journal_layout *layout)
+{
+    struct ring_geometry g = {.qp_base = VGPU_PART_ALIGN, .sq_offset = VGPU_PART_ALIGN};
+    uint64_t used;
+
+    g.cq_offset =
+        g.sq_offset + align_part((uint64_t)layout->entries * sizeof(struct vgpu_submission));
+    g.data_offset =
+        g.cq_offset + align_part((uint64_t)layout->entries * sizeof(struct vgpu_completion));
+    g.qp_stride = g.data_offset + layout->data_bytes;
+    used = g.qp_base + g.qp_stride * layout->qp_count;
+    for (g.bytes = VGPU_PART_ALIGN; g.bytes < used;)
+        g.bytes *= 2;
+    return g;
+}
+
+/**
+ * device_map() - Map the memory of a device
+ * @journal: with a valid layout
+ * @fd: memfd, sealed against shrinking; stays the caller's
+ *
+ * Return: 0, or -EPROTO when size or seals are not as they must be, or another negative errno
+ */
+int device_map(struct ring_device *d, struct journal_ring *journal, int fd)
+{
+    struct ring_geometry g = device_geometry(&journal->layout);
+    void *memory;
+    struct stat st;
+
+    if (fstat(fd, &st))
+        return -errno;
+    if ((uint64_t)st.st_size != g.bytes)
+        return -EPROTO;
+    memory = mmap(NULL, g.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED)
+        return -errno;
+    *d = (struct ring_device){.memory = memory, .bytes = g.bytes, .journal = journal};
+    d->host = memory;
+    d->guest = (void *)(d->memory + VGPU_PAGE_BYTES);
+    for (uint32_t i = 0; i < journal->layout.qp_count; i++) {
+        uint8_t *base = d->memory + g.qp_base + g.qp_stride * i;
+
+        d->pair[i] = (struct ring_pair){
+            .journal = &journal->pair[i],
+            .host = (void *)base,
+            .guest = (void *)(base + VGPU_PAGE_BYTES),
+            .submissions = (void *)(base + g.sq_offset),
+            .completions = (void *)(base + g.cq_offset),
+        };
+    }
+    return 0;
+}
+
+/** device_unmap() - The reverse of device_map() */
+void device_unmap(struct ring_device *d)
+{
+    if (d->memory)
+        munmap(d->memory, d->bytes);
+    d->memory = NULL;
+}
+
+static uint64_t features_of(const struct vgpu_device_info *info)
+{
+    uint64_t features = 1u << VGPU_FEATURE_STREAMS;
+
+    if (info && info->module_kinds & 1u << VGPU_MODULE_OPENCL_C)
+        features |= 1u << VGPU_FEATURE_OPENCL_C;
+    if (info && info->module_kinds & 1u << VGPU_MODULE_SPIRV)
+        features |= 1u << VGPU_FEATURE_SPIRV;
+    if (info && info->module_kinds & 1u << VGPU_MODULE_PTX)
+        features |= 1u << VGPU_FEATURE_PTX;
+    return features;
+}
+
+/** device_identity() - Show the guest which VM, pool and priority it is */
+void device_identity(struct ring_device *d, const struct mediator_vm *vm)
+{
+    d->host->vm_id = vm->vm_id;
+    d->host->pool_id = vm->pool_id;
+    d->host->priority = vm->priority;
+}
+
+/** device_attach() - A new client: a new generation, everything as after power-on */
+void device_attach(struct ring_device *d, const struct mediator_vm *vm,
+                   const struct vgpu_device_info *info)
+{
+    struct journal_ring *j = d->journal;
+    const struct ring_geometry g = device_geometry(&j->layout);
+
+    j->attachment++;
+    j->device_status = VGPU_DEVICE_WAITING;
+    j->layout.features = features_of(info);
+    memset(d->guest, 0, sizeof(*d->guest));
+    for (uint32_t i = 0; i < j->layout.qp_count; i++) {
+        struct ring_pair *pair = &d->pair[i];
+
+        *pair->journal = (struct journal_pair){0};
+        memset(pair->guest, 0, sizeof(*pair->guest));
+        *pair->host = (struct vgpu_pair_host){.sq_need_doorbell = 1};
+        pair->outstanding = 0;
+        pair->posted_from = 0;
+        pair->active = false;
+    }
+    *d->host = (struct vgpu_host_page){
+        .magic = VGPU_RING_MAGIC,
+        .major = VGPU_RING_MAJOR,
+        .minor = VGPU_RING_MINOR,
+        .page_bytes = sizeof(struct vgpu_host_page),
+        .generation = j->attachment,
+        .features = {j->layout.features, 0},
+        .region_bytes = g.bytes,
+        .qp_count = (uint16_t)j->layout.qp_count,
+        .device_count = info ? 1 : 0,
+        .qp_base = g.qp_base,
+        .qp_stride = g.qp_stride,
+        .sq_entries = j->layout.entries,
+        .cq_entries = j->layout.entries,
+        .sq_offset = g.sq_offset,
+        .cq_offset = g.cq_offset,
+        .data_offset = g.data_offset,
+        .data_bytes = j->layout.data_bytes,
+    };
+    device_identity(d, vm);
+}
+
+/** device_resume() - Take up a device where the last engine stopped, after its answers were reposted */
+void device_resume(struct ring_device *d, const struct journal *journal)
+{
+    for (uint32_t i = 0; i < d->journal->layout.qp_count; i++) {
+        struct ring_pair *pair = &d->pair[i];
+
+        pair->posted_from = pair->journal->cq_tail - 1; /* when in doubt, one interrupt too many */
+        pair->active = true;
+        __atomic_store_n(&pair->host->sq_head, pair->journal->sq_head, __ATOMIC_RELEASE);
+        __atomic_store_n(&pair->host->cq_tail, pair->journal->cq_tail, __ATOMIC_RELEASE);
+        pair->host->state = pair->journal->error ? VGPU_PAIR_ERROR : VGPU_PAIR_OK;
+    }
+    for (uint32_t i = 0; i < journal->slots_used; i++) {
+        const struct journal_slot *slot = &journal->slot[i];
+        bool ours = slot->transport == MEDIATOR_RING &&
+                    slot->attachment == d->journal->attachment &&
+                    slot->qp < d->journal->layout.qp_count;
+
+        if (!ours || slot->state == REQUEST_FREE || slot->state == REQUEST_CANCELLED)
+            continue;
+        if (slot->state == REQUEST_RECEIVED &&
+            (int32_t)(slot->sq_index - d->pair[slot->qp].journal->sq_head) >= 0)
+            continue; /* still in the ring */
+        d->pair[slot->qp].outstanding++;
+    }
+}
+
+/* The guest's features are latched once. Return: may it be served? */
+static bool negotiated(struct ring_device *d)
+{
+    struct journal_ring *j = d->journal;
+    uint64_t accepted[2];
+
+    if (j->device_status != VGPU_DEVICE_WAITING)
+        return j->device_status == VGPU_DEVICE_OK;
+    if (__atomic_load_n(&d->guest->status, __ATOMIC_ACQUIRE) !=
+        (VGPU_GUEST_ACK | VGPU_GUEST_FEATURES_OK))
+        return false;
+    accepted[0] = __atomic_load_n(&d->guest->accepted[0], __ATOMIC_RELAXED);
+    accepted[1] = __atomic_load_n(&d->guest->accepted[1], __ATOMIC_RELAXED);
+    j->device_status = accepted[0] & ~j->layout.features || accepted[1] ? VGPU_DEVICE_FAILED
+                                                                         : VGPU_DEVICE_OK;
+    __atomic_store_n(&d->host->device_status, j->device_status, __ATOMIC_RELEASE);
+    return j->device_status == VGPU_DEVICE_OK;
+}
+
+static void pair_fails(struct ring_device *d, struct transport *t, uint32_t qp)
+{
+    struct ring_pair *pair = &d->pair[qp];
+
+    pair->journal->error = 1;
+    pair->host->state = VGPU_PAIR_ERROR;
+    pair->active = false;
+    transport_fault(t, MEDIATOR_FAULT_RING, qp);
+}
+
+/* How many entries may be taken now? Sets the pair's error state when the indices are impossible. */
+static uint32_t takeable(struct ring_device *d, struct transport *t, uint32_t qp)
+{
+    struct ring_pair *pair = &d->pair[qp];
+    uint32_t entries = d->journal->layout.entries;
+    uint32_t waiting, unread, room;
+
+    if (pair->journal->error)
+        return 0;
+    waiting = __atomic_load_n(&pair->guest->sq_tail, __ATOMIC_ACQUIRE) - pair->journal->sq_head;
+    unread = pair->journal->cq_tail - __atomic_load_n(&pair->guest->cq_head, __ATOMIC_ACQUIRE);
+    if (waiting > entries || unread > entries) {
+        pair_fails(d, t, qp);
+        return 0;
+    }
+    if (unread + pair->outstanding >= entries)
+        return 0;
+    room = entries - unread - pair->outstanding;
+    return waiting < room ? waiting : room;
+}
+
+/* Check an entry that has been copied out of the ring, and say what it asks for. */
+static void read_entry(const struct vgpu_submission *e, uint64_t data_bytes,
+                       struct request_received *what)
+{
+    what->cookie = e->cookie;
+    what->ctx = e->ctx;
+    what->stream = e->stream;
+    what->cmd_seg = e->cmd_seg;
+    what->cmd_len = e->cmd_len;
+    what->cmd_off = e->cmd_off;
+    what->vgpu_lane = e->lane;
+    what->kind = e->kind == VGPU_KIND_NOP ? REQUEST_NOP : REQUEST_COMMAND;
+
+    if (e->kind == 0 || e->kind > VGPU_KIND_QUERY || e->flags || e->reserved0 || e->reserved1 ||
+        e->wait_count > VGPU_WAITS_MAX || e->lane > VGPU_LANE_COPY)
+        what->status = VGPU_INVALID;
+    else if (e->kind > VGPU_KIND_NOP || e->lane == VGPU_LANE_COPY || e->wait_count || e->signal ||
+             e->timeout_ms || (e->kind == VGPU_KIND_COMMAND && e->cmd_seg))
+        what->status = VGPU_UNSUPPORTED;
+    else if (e->kind == VGPU_KIND_COMMAND &&
+             (e->cmd_len < sizeof(struct vgpu_op_header) || e->cmd_len > VGPU_COMMAND_BYTES_MAX ||
+              e->cmd_len % 8 || e->cmd_off % 8 || e->cmd_off > data_bytes ||
+              e->cmd_len > data_bytes - e->cmd_off))
+        what->status = VGPU_INVALID;
+}
+
+/** device_taken() - The entry at the head is in the journal: it has left the ring */
+void device_taken(struct ring_device *d, uint32_t qp)
+{
+    struct ring_pair *pair = &d->pair[qp];
+
+    pair->outstanding++;
+    __atomic_store_n(&pair->journal->sq_head, pair->journal->sq_head + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&pair->host->sq_head, pair->journal->sq_head, __ATOMIC_RELEASE);
+}
+
+/** device_take() - Take what the guest has submitted on a pair, at most a turn's worth */
+void device_take(struct ring_device *d, struct transport *t, uint32_t qp)
+{
+    struct ring_pair *pair = &d->pair[qp];
+    uint32_t mask = d->journal->layout.entries - 1, count;
+
+    if (!negotiated(d))
+        return;
+    if (!pair->active && !pair->journal->error) {
+        pair->active = true;
+        __atomic_store_n(&pair->host->sq_need_doorbell, 0, __ATOMIC_RELAXED);
+    }
+    count = takeable(d, t, qp);
+    if (count > ENTRIES_PER_TURN)
+        count = ENTRIES_PER_TURN;
+    while (count-- && transport_may_take(t) && transport_has_room(t)) {
+        uint32_t head = pair->journal->sq_head;
+        struct request_received what = {
+            .attachment = d->journal->attachment, .qp = qp, .sq_index = head};
+        struct vgpu_submission entry;
+
+        memcpy(&entry, &pair->submissions[head & mask], sizeof(entry));
+        __asm__ volatile("" ::: "memory"); /* from here on only the copy */
+        read_entry(&entry, d->journal->layout.data_bytes, &what);
+        if (what.status == VGPU_INVALID)
+            transport_fault(t, MEDIATOR_FAULT_ENTRY, qp);
+        submit(t, &what);
+    }
+}
+
+/** device_arm() - Nothing to do for a pair: let its doorbell wake us. True when there is after all */
+bool device_arm(struct ring_device *d, struct transport *t, uint32_t qp)
+{
+    struct ring_pair *pair = &d->pair[qp];
+
+    if (!pair->active)
+        return false;
+    __atomic_store_n(&pair->host->sq_need_doorbell, 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (takeable(d, t, qp) && transport_may_take(t) && transport_has_room(t)) {
+        __atomic_store_n(&pair->host->sq_need_doorbell, 0, __ATOMIC_RELAXED);
+        return true;
+    }
+    pair->active = false;
+    return false;
+}
+
+static void write_completion(struct ring_device *d, struct journal_slot *slot)
+{
+    struct ring_pair *pair = &d->pair[slot->qp];
+    const struct vgpu_completion completion = {
+        .cookie = slot->cookie,
+        .status = slot->status,
+        .op_index = slot->op_index,
+        .native = slot->native,
+        .retry_after_us = slot->retry_after_us,
+        .generation = slot->attachment,
+        .out_len = slot->out_len,
+        .result = {slot->result[0], slot->result[1]},
+        .start_ns = slot->start_ns,
+        .end_ns = slot->end_ns,
+    };
+
+    memcpy(&pair->completions[slot->cq_index & (d->journal->layout.entries - 1)], &completion,
+           sizeof(completion));
+    __atomic_store_n(&pair->host->cq_tail, slot->cq_index + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&pair->journal->cq_tail, slot->cq_index + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&slot->state, REQUEST_FREE, __ATOMIC_RELEASE);
+}
+
+/** device_answer() - Post the completion that is in the slot; the slot is free afterwards */
+void device_answer(struct ring_device *d, struct journal_slot *slot)
+{
+    struct ring_pair *pair = &d->pair[slot->qp];
+
+    slot->cq_index = pair->journal->cq_tail;
+    __atomic_store_n(&slot->state, REQUEST_POSTING, __ATOMIC_RELEASE);
+    pair->outstanding--;
+    write_completion(d, slot);
+}
+
+/** device_repost() - The last engine died while it posted this: once more, at the same place */
+void device_repost(struct ring_device *d, struct journal_slot *slot)
+{
+    write_completion(d, slot);
+}
+
+/** device_interrupt_due() - Does what was posted since the last call want an interrupt? */
+bool device_interrupt_due(struct ring_device *d, uint32_t qp)
+{
+    struct ring_pair *pair = &d->pair[qp];
+    uint32_t from = pair->posted_from, to = pair->journal->cq_tail, event;
+
+    if (from == to)
+        return false;
+    pair->posted_from = to;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    event = __atomic_load_n(&pair->guest->cq_event, __ATOMIC_RELAXED);
+    return event - from < to - from;
+}

@@ -1,0 +1,158 @@
+/*
+ * engine.h - The engine's own structures, shared by its parts
+ *
+ * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, executor.c, workers.c,
+ * completion.c, recover.c and nobody else. All of it belongs to the reactor thread, but for `events` (event_ring.h) and `control`
+ * (control.h), which say themselves who may touch what.
+ */
+#ifndef VGPUD_ENGINE_H
+#define VGPUD_ENGINE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "control.h"
+#include "event_ring.h"
+#include "journal.h"
+#include "mediator.h"
+#include "reactor.h"
+#include "scheduler.h"
+#include "transport.h"
+#include "worker_link.h"
+
+#define STREAMS_PER_VM 64u
+#define MAX_BUILDS     32u
+#define NO_SLOT        UINT32_MAX
+
+/* The half of a request that need not survive the engine. The other half is its journal slot. */
+struct request {
+    struct sched_unit unit; /* must be first */
+    struct journal_slot *slot;
+    struct vm *vm;
+    uint32_t next_free;
+    bool live; /* slot is in use */
+};
+
+struct stream {
+    struct sched_stream sched; /* must be first */
+    uint64_t key;
+};
+
+struct pool {
+    struct sched_pool sched; /* must be first */
+    uint8_t id;
+};
+
+struct vm {
+    struct mediator *mediator;
+    struct mediator_vm identity;
+    uint32_t handle;
+    bool retired;
+    bool starved; /* a transport waits for a slot */
+    struct vm *starved_next;
+
+    struct sched_vm sched;
+    struct worker_link link[2];      /* by enum mediator_lane */
+    struct transport *transport[3];  /* by enum mediator_transport */
+    struct mediator_vm_stats stats;  /* counters; level state is filled in when asked for */
+
+    struct journal *journal;
+    uint64_t journal_bytes;
+    struct request *request; /* one for each slot */
+    uint32_t free_slots;     /* head of the list, NO_SLOT = empty */
+    uint32_t in_use;
+
+    uint64_t streams_used; /* bit for each entry below */
+    struct stream stream[STREAMS_PER_VM];
+};
+
+/* The device. One VM has it at a time. */
+struct device_slot {
+    struct vm *vm;         /* NULL = free */
+    uint32_t in_flight;
+    uint64_t free_at;      /* when the last unit completed */
+    uint64_t quantum_end;  /* nothing is queued behind what runs after this */
+};
+
+struct mediator {
+    struct mediator_config config;
+    struct reactor reactor;
+    struct scheduler scheduler;
+    struct event_ring events;
+    struct control control;
+    pthread_t thread;
+    bool running; /* the thread exists; written by start and stop only */
+    bool stopping;
+    bool draining;
+    bool idle_reported;
+
+    struct pool *pool[256]; /* by id */
+    struct vm **vm;         /* by handle */
+    uint32_t vm_capacity;
+    uint32_t vm_count;
+
+    struct device_slot device;
+    struct vm *building[MAX_BUILDS];
+    uint32_t builds;
+
+    struct transport *woken;
+    struct vm *starved;
+    int hold_fd; /* -1 = none */
+    bool has_device;
+    struct vgpu_device_info device_info;
+
+    uint32_t in_use; /* slots, over all VMs */
+    uint64_t accepted, answered, turns;
+};
+
+uint64_t engine_now_ns(void);
+bool engine_config_valid(const struct mediator_config *config);
+
+/* request.c */
+struct request *request_take(struct vm *vm, struct transport *t,
+                             const struct request_received *what);
+void request_free(struct request *r);
+bool request_room(const struct vm *vm);
+void request_starve(struct vm *vm);
+struct stream *stream_get(struct vm *vm, const struct journal_slot *slot);
+void stream_put(struct vm *vm, struct stream *stream);
+uint8_t request_first_lane(const struct journal_slot *slot);
+struct request *request_of_unit(struct sched_unit *unit);
+void request_set_state(struct request *r, enum request_state state);
+
+/* admission.c */
+enum vgpu_status admission_check(const struct vm *vm, bool needs_slot, uint32_t *retry_after_us);
+
+/* executor.c */
+void executor_enqueue(struct request *r);
+void executor_run(struct mediator *m);
+void executor_take_replies(struct vm *vm, struct worker_link *link);
+void executor_want_worker(struct vm *vm, struct worker_link *link);
+void executor_doom(struct vm *vm, struct worker_link *link, enum mediator_fault fault);
+uint64_t executor_settle(struct request *r, uint64_t now_ns);
+void executor_adopt(struct request *r);
+bool executor_idle(const struct mediator *m);
+
+/* workers.c */
+int workers_timeout_ms(const struct mediator *m, uint64_t now_ns);
+void workers_check_deadlines(struct mediator *m, uint64_t now_ns);
+int workers_attach(struct vm *vm, enum mediator_lane lane, const struct mediator_worker *worker);
+void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t detail);
+void workers_refused(struct vm *vm, enum mediator_lane lane, uint32_t retry_us);
+
+/* completion.c */
+void complete(struct request *r, enum vgpu_status status);
+void completion_refuse(struct request *r, enum vgpu_status status);
+void completion_advance(struct vm *vm, struct stream *stream);
+void completion_drop_queued(struct vm *vm, enum mediator_transport transport);
+void completion_cancel_queued(struct vm *vm);
+void completion_advance_all(struct vm *vm);
+
+/* recover.c */
+int recover(struct vm *vm);
+
+/* engine-wide events about a VM (mediator.c) */
+void vm_event(struct vm *vm, enum mediator_event_type type, uint64_t a, uint64_t b);
+void vm_fault(struct vm *vm, enum mediator_fault fault, uint64_t detail);
+
+#endif

@@ -1,0 +1,405 @@
+/*
+ * executor.c - From the scheduler to a worker and back
+ *
+ * Theory of operation
+ *
+ * executor_run() is called at the end of every turn: take all replies, then fill the device and the
+ * build lane. dispatch() and take_reply() are the whole path of a unit.
+ *
+ * The device belongs to one VM at a time. The scheduler says whose turn it is; further units of that
+ * VM are queued behind the first one, up to units_in_flight, until its quantum is used up or a higher
+ * class waits. When all of them are back the scheduler is asked again. A unit is charged from the
+ * moment it could run, max(its dispatch, the completion before it), to its reply, by the engine's clock.
+ *
+ * A reply says DONE, or that the unit is not finished: CONTINUE and BOUNCED put it back to the head of
+ * its stream, NEED_BUILD into the build lane, where one unit of a VM at a time goes to the VM's build
+ * worker and, after that, back again with WORKER_UNIT_BUILT. Progress is enforced: CONTINUE must move
+ * first_op on, and the same op is not built twice in a row.
+ *
+ * A worker that takes longer than its limit, or breaks the channel's rules, is doomed: it gets nothing
+ * more and is not listened to. The control plane is told, has it killed, and reports it gone; until
+ * then what it has stays out, and so does the device, as the hardware may still be busy with it.
+ */
+#include "engine.h"
+
+#include <errno.h>
+
+_Static_assert((int)SCHED_EXEC == (int)MEDIATOR_LAUNCH && (int)SCHED_BUILD == (int)MEDIATOR_BUILD,
+               "a lane and its worker have one number");
+
+static struct worker_link *link_for(struct vm *vm, uint8_t lane)
+{
+    return &vm->link[lane == SCHED_BUILD ? MEDIATOR_BUILD : MEDIATOR_LAUNCH];
+}
+
+static uint64_t token_of(const struct journal_slot *slot, uint32_t index)
+{
+    return (uint64_t)slot->generation << 32 | index;
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/** executor_want_worker() - There is work: if nobody is there to do it, say so */
+void executor_want_worker(struct vm *vm, struct worker_link *link)
+{
+    if (link->channel || link->wanted || vm->retired)
+        return;
+    link->wanted = true;
+    vm_event(vm, MEDIATOR_WORKERS, link->lane, 0);
+}
+
+/** executor_doom() - Give up a worker; the control plane has it killed */
+void executor_doom(struct vm *vm, struct worker_link *link, enum mediator_fault fault)
+{
+    if (link->doomed)
+        return;
+    link->doomed = true;
+    link->timed_out = fault != MEDIATOR_FAULT_WORKER;
+    scheduler_vm_block(&vm->mediator->scheduler, &vm->sched, (enum sched_lane)link->lane, true);
+    vm_fault(vm, fault, link->journal->worker_id);
+    vm_event(vm, MEDIATOR_WORKERS, link->lane, 0);
+}
+
+/* ---- the device and the build lane ---- */
+
+static void device_take_unit(struct vm *vm, uint64_t now_ns)
+{
+    struct device_slot *device = &vm->mediator->device;
+
+    if (device->in_flight++ == 0) {
+        device->vm = vm;
+        device->quantum_end = now_ns + (uint64_t)vm->mediator->config.quantum_us * 1000;
+    }
+}
+
+static void device_give_back(struct mediator *m, uint64_t now_ns)
+{
+    m->device.free_at = now_ns;
+    if (--m->device.in_flight == 0)
+        m->device.vm = NULL;
+}
+
+static void build_starts(struct vm *vm)
+{
+    struct mediator *m = vm->mediator;
+
+    m->building[m->builds++] = vm;
+    scheduler_vm_block(&m->scheduler, &vm->sched, SCHED_BUILD, true);
+}
+
+static void build_ends(struct vm *vm)
+{
+    struct mediator *m = vm->mediator;
+
+    for (uint32_t i = 0; i < m->builds; i++)
+        if (m->building[i] == vm) {
+            m->building[i] = m->building[--m->builds];
+            break;
+        }
+    scheduler_vm_block(&m->scheduler, &vm->sched, SCHED_BUILD,
+                       !worker_link_usable(&vm->link[MEDIATOR_BUILD]));
+}
+
+/** executor_settle() - What a unit that comes back has cost, by the engine's clock; frees its lane */
+uint64_t executor_settle(struct request *r, uint64_t now_ns)
+{
+    struct vm *vm = r->vm;
+    struct mediator *m = vm->mediator;
+    uint64_t cost_ns;
+
+    if (r->unit.picked_lane == SCHED_BUILD) {
+        cost_ns = now_ns - r->slot->dispatch_ns;
+        vm->stats.build_ns += cost_ns;
+        build_ends(vm);
+    } else {
+        cost_ns = now_ns - later(r->slot->dispatch_ns, m->device.free_at);
+        vm->stats.device_ns += cost_ns;
+        device_give_back(m, now_ns);
+    }
+    return cost_ns;
+}
+
+/* ---- out ---- */
+
+static void note_start(struct request *r, uint64_t now_ns)
+{
+    struct mediator_vm_stats *stats = &r->vm->stats;
+    uint64_t wait_ns = now_ns - r->slot->arrival_ns;
+
+    r->slot->dispatch_ns = now_ns;
+    if (r->slot->start_ns)
+        return;
+    r->slot->start_ns = now_ns;
+    stats->waited++;
+    stats->wait_ns_total += wait_ns;
+    stats->wait_ns_max = later(stats->wait_ns_max, wait_ns);
+}
+
+/* Send a picked unit to its VM's worker. */
+static void dispatch(struct request *r, uint64_t now_ns)
+{
+    struct vm *vm = r->vm;
+    struct journal_slot *slot = r->slot;
+    struct worker_link *link = link_for(vm, r->unit.picked_lane);
+    uint32_t index = (uint32_t)(r - vm->request);
+    struct worker_unit unit = {
+        .token = token_of(slot, index),
+        .kind = slot->kind == REQUEST_VECTOR_ADD ? WORKER_UNIT_VECTOR_ADD : WORKER_UNIT_COMMAND,
+        .lane = slot->vgpu_lane,
+        .flags = slot->built_op == slot->first_op + 1 ? WORKER_UNIT_BUILT : 0,
+        .qp = slot->qp,
+        .ctx = slot->ctx,
+        .stream = slot->stream,
+        .first_op = slot->first_op,
+        .budget_us = vm->mediator->config.quantum_us,
+        .cmd_seg = slot->cmd_seg,
+        .cmd_len = slot->cmd_len,
+        .cmd_off = slot->cmd_off,
+        .args = {slot->args[0], slot->args[1]},
+        .generation = slot->attachment,
+    };
+
+    note_start(r, now_ns);
+    if (r->unit.picked_lane == SCHED_BUILD)
+        build_starts(vm);
+    else
+        device_take_unit(vm, now_ns);
+    slot->lane = r->unit.picked_lane;
+    slot->unit_index = link->journal->unit_tail;
+    request_set_state(r, REQUEST_RUNNING);
+    worker_link_put(link, &unit, index);
+}
+
+static void fill_device(struct mediator *m, uint64_t now_ns)
+{
+    struct device_slot *device = &m->device;
+    struct sched_unit *unit;
+
+    while (device->in_flight < m->config.units_in_flight) {
+        if (device->vm) {
+            struct worker_link *link = &device->vm->link[MEDIATOR_LAUNCH];
+
+            if (now_ns >= device->quantum_end || worker_link_full(link))
+                break;
+            unit = scheduler_pick_more(&m->scheduler, SCHED_EXEC, &device->vm->sched);
+        } else {
+            unit = scheduler_pick(&m->scheduler, SCHED_EXEC);
+        }
+        if (!unit)
+            break;
+        dispatch(request_of_unit(unit), now_ns);
+    }
+    if (device->vm)
+        worker_link_publish(&device->vm->link[MEDIATOR_LAUNCH]);
+}
+
+static void fill_builds(struct mediator *m, uint64_t now_ns)
+{
+    while (m->builds < m->config.max_builds) {
+        struct sched_unit *unit = scheduler_pick(&m->scheduler, SCHED_BUILD);
+
+        if (!unit)
+            break;
+        dispatch(request_of_unit(unit), now_ns);
+        worker_link_publish(&request_of_unit(unit)->vm->link[MEDIATOR_BUILD]);
+    }
+}
+
+/* ---- back ---- */
+
+static void put_back(struct request *r, uint8_t lane, uint64_t cost_ns)
+{
+    struct vm *vm = r->vm;
+
+    r->slot->lane = lane;
+    r->unit.lane = lane;
+    if (r->slot->state == REQUEST_CANCELLED) {
+        /* Its client is gone: no reason to go on with it. */
+        scheduler_complete(&vm->mediator->scheduler, &r->unit, cost_ns);
+        complete(r, VGPU_CANCELLED);
+        return;
+    }
+    request_set_state(r, REQUEST_QUEUED);
+    scheduler_return(&vm->mediator->scheduler, &r->unit, cost_ns);
+    executor_want_worker(vm, link_for(vm, lane));
+}
+
+static void done(struct request *r, const struct worker_reply *reply, uint64_t cost_ns,
+                 uint64_t now_ns)
+{
+    struct journal_slot *slot = r->slot;
+    struct mediator *m = r->vm->mediator;
+    bool built = r->unit.picked_lane == SCHED_BUILD;
+
+    if (built && reply->status == VGPU_OK) {
+        slot->built_op = slot->first_op + 1;
+        put_back(r, SCHED_EXEC, cost_ns);
+        return;
+    }
+    /* Shown, not charged: the worker's word on when it was done, as far as it can be true. */
+    if (reply->end_ns > slot->start_ns && reply->end_ns < now_ns)
+        slot->end_ns = reply->end_ns;
+    slot->op_index = reply->op_index;
+    slot->native = reply->native;
+    slot->out_len = reply->out_len;
+    slot->result[0] = reply->result[0];
+    slot->result[1] = reply->result[1];
+    scheduler_complete(&m->scheduler, &r->unit, cost_ns);
+    complete(r, reply->status < VGPU_STATUS_COUNT ? (enum vgpu_status)reply->status : VGPU_FAILED);
+}
+
+/*
+ * Is this what a launch worker may say of this unit? DONE is always allowed. The last engine may have
+ * noted the progress in the slot and died before it was done with the reply: @again.
+ */
+static bool outcome_allowed(const struct request *r, const struct worker_reply *reply, bool again)
+{
+    const struct journal_slot *slot = r->slot;
+    uint32_t first_op = slot->first_op + (again ? 0 : 1);
+
+    switch (reply->outcome) {
+    case WORKER_DONE:
+        return true;
+    case WORKER_BOUNCED:
+        return r->unit.picked_lane == SCHED_EXEC;
+    case WORKER_CONTINUE:
+        return r->unit.picked_lane == SCHED_EXEC && reply->op_index >= first_op &&
+               reply->op_index < VGPU_COMMAND_OPS_MAX;
+    case WORKER_NEED_BUILD:
+        return r->unit.picked_lane == SCHED_EXEC && reply->op_index >= slot->first_op &&
+               reply->op_index < VGPU_COMMAND_OPS_MAX && slot->built_op != reply->op_index + 1;
+    default:
+        return false;
+    }
+}
+
+static void act_on_reply(struct request *r, const struct worker_reply *reply, uint64_t now_ns)
+{
+    uint64_t cost_ns = executor_settle(r, now_ns);
+
+    switch (reply->outcome) {
+    case WORKER_CONTINUE:
+        r->slot->first_op = reply->op_index;
+        put_back(r, SCHED_EXEC, cost_ns);
+        break;
+    case WORKER_NEED_BUILD:
+        r->slot->first_op = reply->op_index;
+        put_back(r, SCHED_BUILD, cost_ns);
+        break;
+    case WORKER_BOUNCED:
+        put_back(r, SCHED_EXEC, cost_ns);
+        break;
+    default:
+        done(r, reply, cost_ns, now_ns);
+        break;
+    }
+}
+
+/* Take one reply. Return: was there one? */
+static bool take_reply(struct vm *vm, struct worker_link *link, uint64_t now_ns)
+{
+    struct worker_reply reply;
+    uint32_t index, unit_index = link->journal->reply_head;
+    int rc = link->doomed ? 0 : worker_link_peek(link, &reply);
+    struct request *r;
+
+    if (rc == 0)
+        return false;
+    if (rc < 0) {
+        executor_doom(vm, link, MEDIATOR_FAULT_WORKER);
+        return false;
+    }
+    index = link->slot[unit_index % WORKER_RING_ENTRIES];
+    if (index == NO_SLOT && link->adopted) {
+        /* The last engine acted on it and died before it could say so. */
+        link->adopted = false;
+        worker_link_consume(link);
+        return true;
+    }
+    r = index == NO_SLOT ? NULL : &vm->request[index];
+    if (!r || reply.token != token_of(r->slot, index) ||
+        !outcome_allowed(r, &reply, link->adopted)) {
+        executor_doom(vm, link, MEDIATOR_FAULT_WORKER);
+        return false;
+    }
+    link->adopted = false;
+    link->slot[unit_index % WORKER_RING_ENTRIES] = NO_SLOT;
+    link->in_flight--;
+    act_on_reply(r, &reply, now_ns);
+    worker_link_consume(link);
+    return true;
+}
+
+/** executor_take_replies() - Deal with all that a worker has said */
+void executor_take_replies(struct vm *vm, struct worker_link *link)
+{
+    uint64_t now_ns = engine_now_ns();
+
+    while (link->in_flight + link->adopted && take_reply(vm, link, now_ns))
+        ;
+}
+
+static void take_all_replies(struct mediator *m)
+{
+    if (m->device.vm)
+        executor_take_replies(m->device.vm, &m->device.vm->link[MEDIATOR_LAUNCH]);
+    for (uint32_t i = m->builds; i-- > 0;)
+        if (i < m->builds)
+            executor_take_replies(m->building[i], &m->building[i]->link[MEDIATOR_BUILD]);
+}
+
+/* ---- the calls ---- */
+
+/** executor_enqueue() - An accepted request stands in its stream now; see that it can be served */
+void executor_enqueue(struct request *r)
+{
+    if (r->unit.lane < SCHED_LANES)
+        executor_want_worker(r->vm, link_for(r->vm, r->unit.lane));
+}
+
+/** executor_run() - Take what is back, send what may go, and ask to be told when the next is back */
+void executor_run(struct mediator *m)
+{
+    bool again;
+
+    do {
+        take_all_replies(m);
+        if (!m->draining) {
+            uint64_t now_ns = engine_now_ns();
+
+            fill_device(m, now_ns);
+            fill_builds(m, now_ns);
+        }
+        again = m->device.vm && !worker_link_sleep(&m->device.vm->link[MEDIATOR_LAUNCH]);
+        for (uint32_t i = 0; i < m->builds; i++)
+            again |= !worker_link_sleep(&m->building[i]->link[MEDIATOR_BUILD]);
+    } while (again);
+}
+
+/**
+ * executor_adopt() - At a start: a worker has this, since before this engine was there
+ *
+ * It is charged from now on: while no engine was there, nobody else could have had the device.
+ */
+void executor_adopt(struct request *r)
+{
+    struct vm *vm = r->vm;
+    struct worker_link *link = link_for(vm, r->slot->lane);
+
+    link->slot[r->slot->unit_index % WORKER_RING_ENTRIES] = (uint32_t)(r - vm->request);
+    link->in_flight++;
+    r->slot->dispatch_ns = engine_now_ns();
+    if (r->slot->lane == SCHED_BUILD)
+        build_starts(vm);
+    else
+        device_take_unit(vm, engine_now_ns());
+}
+
+/** executor_idle() - Is nothing out? */
+bool executor_idle(const struct mediator *m)
+{
+    return m->device.in_flight == 0 && m->builds == 0;
+}

@@ -1,0 +1,334 @@
+/*
+ * mediator.c - The engine: one reactor, and the map of a request's way through it
+ *
+ * Theory of operation
+ *
+ * A request's way: transport_*.c receives, wire.c or device.c reads it, submit() below asks
+ * admission.c, puts it into its stream (request.c, scheduler.c); executor.c sends it to its VM's worker
+ * and takes the reply; completion.c answers through the transport it came by. submit() is the only way
+ * in, complete() the only way out.
+ *
+ * A turn of the reactor: deal with a batch of events; take replies and fill the device; let the
+ * transports that were woken send their answers and take what they have; if that brought requests, fill
+ * the device once more. It sleeps only when no transport is woken. One thread, no locks, no allocation.
+ *
+ * What other threads may ask is in calls.c: each call is handed to the reactor by control.c.
+ */
+#include "mediator.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "hold.h"
+#include "tenants.h"
+
+/** engine_now_ns() - The engine's clock: CLOCK_MONOTONIC */
+uint64_t engine_now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* ---- the way in ---- */
+
+/* What was accepted stands in its stream; what needs nothing but its turn may be answered here. */
+static void enqueue(struct vm *vm, struct request *r, struct stream *stream)
+{
+    r->unit.seq = r->slot->seq;
+    r->unit.lane = r->slot->lane;
+    request_set_state(r, REQUEST_QUEUED);
+    scheduler_push(&vm->mediator->scheduler, &stream->sched, &r->unit);
+    executor_enqueue(r);
+    completion_advance(vm, stream);
+}
+
+/* Refuse what has a slot or none: a transport either has a frame for it or answers through a slot. */
+static bool refuse(struct transport *t, const struct request_received *what, struct request *r,
+                   enum vgpu_status status, uint32_t retry_after_us)
+{
+    t->vm->stats.refused++;
+    if (r && t->ops->refuse) {
+        request_set_state(r, REQUEST_FREE);
+        request_free(r);
+    }
+    if (t->ops->refuse) {
+        t->ops->refuse(t, what, status, retry_after_us);
+    } else if (r) {
+        r->slot->retry_after_us = retry_after_us;
+        completion_refuse(r, status);
+    }
+    return false;
+}
+
+/** submit() - The only door: accept a request, or refuse it with a reason. See transport.h */
+bool submit(struct transport *t, const struct request_received *what)
+{
+    struct vm *vm = t->vm;
+    uint32_t retry_after_us = 0;
+    enum vgpu_status status = (enum vgpu_status)what->status;
+    struct stream *stream;
+    struct request *r;
+
+    if (status == VGPU_OK)
+        status = admission_check(vm, t->ops->refuse != NULL, &retry_after_us);
+    if (status != VGPU_OK && t->ops->refuse)
+        return refuse(t, what, NULL, status, retry_after_us);
+    r = request_take(vm, t, what);
+    if (!r)
+        return refuse(t, what, NULL, VGPU_BUSY, 0);
+    if (t->ops->taken)
+        t->ops->taken(t, what);
+    if (status != VGPU_OK)
+        return refuse(t, what, r, status, retry_after_us);
+    stream = stream_get(vm, r->slot);
+    if (!stream)
+        return refuse(t, what, r, VGPU_BUSY, 0);
+    vm->mediator->accepted++;
+    enqueue(vm, r, stream);
+    return true;
+}
+
+/* ---- what transports ask of the engine ---- */
+
+bool transport_has_room(const struct transport *t)
+{
+    if (request_room(t->vm))
+        return true;
+    request_starve(t->vm);
+    return false;
+}
+
+bool transport_may_take(const struct transport *t)
+{
+    return !t->vm->mediator->draining;
+}
+
+void transport_detached(struct transport *t)
+{
+    completion_drop_queued(t->vm, t->ops->id);
+}
+
+void transport_wake(struct transport *t)
+{
+    struct mediator *m = t->vm->mediator;
+
+    if (t->woken)
+        return;
+    t->woken = true;
+    t->woken_next = m->woken;
+    m->woken = t;
+}
+
+void vm_event(struct vm *vm, enum mediator_event_type type, uint64_t a, uint64_t b)
+{
+    const struct mediator_event event = {
+        .type = type, .vm = vm->handle, .a = a, .b = b, .time_ns = engine_now_ns()};
+
+    event_ring_put(&vm->mediator->events, &event);
+}
+
+void vm_fault(struct vm *vm, enum mediator_fault fault, uint64_t detail)
+{
+    vm->stats.faults++;
+    vm_event(vm, MEDIATOR_FAULT, fault, detail);
+}
+
+void transport_event(struct transport *t, enum mediator_event_type type, uint64_t a, uint64_t b)
+{
+    vm_event(t->vm, type, a, b);
+}
+
+void transport_fault(struct transport *t, enum mediator_fault fault, uint64_t detail)
+{
+    vm_fault(t->vm, fault, detail);
+}
+
+void transport_mismatch(struct transport *t)
+{
+    t->vm->stats.mismatches++;
+}
+
+static const char *held_name(const struct transport *t)
+{
+    return t->ops->id == MEDIATOR_STUB ? "stub-connection" : "ring-connection";
+}
+
+int transport_hold(struct transport *t, int fd)
+{
+    const struct vm *vm = t->vm;
+
+    return vm->mediator->hold_fd < 0
+               ? 0
+               : hold_fd(vm->mediator->hold_fd, vm->identity.uuid, held_name(t), fd);
+}
+
+void transport_drop(struct transport *t)
+{
+    const struct vm *vm = t->vm;
+
+    if (vm->mediator->hold_fd >= 0)
+        hold_drop(vm->mediator->hold_fd, vm->identity.uuid, held_name(t));
+}
+
+const struct mediator_vm *transport_identity(const struct transport *t)
+{
+    return &t->vm->identity;
+}
+
+const struct vgpu_device_info *transport_device(const struct transport *t)
+{
+    const struct mediator *m = t->vm->mediator;
+
+    return m->has_device ? &m->device_info : NULL;
+}
+
+/* ---- the reactor ---- */
+
+static void flush_woken(struct mediator *m)
+{
+    struct transport *list = m->woken;
+
+    m->woken = NULL;
+    while (list) {
+        struct transport *t = list;
+
+        list = t->woken_next;
+        t->woken = false;
+        t->ops->flush(t);
+    }
+}
+
+static void turn(struct mediator *m)
+{
+    uint64_t accepted;
+
+    reactor_turn(&m->reactor, m->woken ? 0 : workers_timeout_ms(m, engine_now_ns()));
+    m->turns++;
+    workers_check_deadlines(m, engine_now_ns());
+    executor_run(m);
+    accepted = m->accepted;
+    flush_woken(m);
+    if (m->accepted != accepted)
+        executor_run(m);
+    if (m->draining && !m->idle_reported && executor_idle(m)) {
+        const struct mediator_event event = {.type = MEDIATOR_IDLE, .time_ns = engine_now_ns()};
+
+        m->idle_reported = true;
+        event_ring_put(&m->events, &event);
+    }
+}
+
+static void *reactor_main(void *argument)
+{
+    struct mediator *m = argument;
+
+    while (!m->stopping)
+        turn(m);
+    flush_woken(m);
+    return NULL;
+}
+
+/* ---- its life ---- */
+
+bool engine_config_valid(const struct mediator_config *c)
+{
+    return c->max_queued_total > 0 && c->units_in_flight >= 1 && c->units_in_flight <= 32 &&
+           c->max_builds >= 1 && c->max_builds <= MAX_BUILDS && c->quantum_us > 0 &&
+           c->run_timeout_ms > 0 && c->build_timeout_ms > 0;
+}
+
+struct mediator *mediator_new(const struct mediator_config *config)
+{
+    struct mediator *m;
+    int rc;
+
+    if (!engine_config_valid(config)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    m = calloc(1, sizeof(*m));
+    if (!m)
+        return NULL;
+    m->config = *config;
+    m->hold_fd = -1;
+    scheduler_init(&m->scheduler);
+    rc = reactor_init(&m->reactor);
+    if (rc)
+        goto out;
+    rc = event_ring_init(&m->events);
+    if (rc)
+        goto out_reactor;
+    rc = control_init(&m->control, m, &m->reactor);
+    if (rc)
+        goto out_events;
+    return m;
+out_events:
+    event_ring_free(&m->events);
+out_reactor:
+    reactor_free(&m->reactor);
+out:
+    free(m);
+    errno = -rc;
+    return NULL;
+}
+
+void mediator_free(struct mediator *m)
+{
+    if (!m)
+        return;
+    mediator_stop(m);
+    tenants_free(m);
+    scheduler_free(&m->scheduler);
+    if (m->hold_fd >= 0)
+        close(m->hold_fd);
+    control_free(&m->control);
+    event_ring_free(&m->events);
+    reactor_free(&m->reactor);
+    free(m);
+}
+
+int mediator_start(struct mediator *m)
+{
+    sigset_t all, before;
+    int rc;
+
+    if (m->running)
+        return -EALREADY;
+    m->stopping = false;
+    control_open(&m->control);
+    /* Signals are for the thread that runs the interpreter. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(&m->thread, NULL, reactor_main, m);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc) {
+        control_close(&m->control);
+        return -rc;
+    }
+    m->running = true;
+    return 0;
+}
+
+static int call_stop(struct mediator *m, void *argument)
+{
+    (void)argument;
+    m->stopping = true;
+    return 0;
+}
+
+void mediator_stop(struct mediator *m)
+{
+    if (!m->running)
+        return;
+    control_call(&m->control, call_stop, NULL);
+    pthread_join(m->thread, NULL);
+    control_close(&m->control);
+    m->running = false;
+}

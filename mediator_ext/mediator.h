@@ -1,0 +1,198 @@
+/*
+ * mediator.h - The engine's contract: all that Python (or a test) may ask of it
+ *
+ * The engine is one object and, between mediator_start() and mediator_stop(), one reactor thread that
+ * owns everything. The calls below may come from any one thread at a time; while the reactor runs they
+ * are handed to it and take effect between two of its events, so each blocks for at most one turn of
+ * the reactor (far below a millisecond), except where it says otherwise. Nothing here calls back.
+ *
+ * Return values: 0 or a count, or a negative errno. Descriptors that are handed over are the engine's
+ * from then on, also when the call fails: then they are closed. Times are CLOCK_MONOTONIC nanoseconds unless a name says otherwise.
+ *
+ * The part between the two markers is what cffi reads: plain declarations only.
+ */
+#ifndef VGPUD_MEDIATOR_H
+#define VGPUD_MEDIATOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cffi:begin */
+struct mediator;
+
+enum mediator_lane {
+    MEDIATOR_LAUNCH = 0, /* the worker that runs kernels */
+    MEDIATOR_BUILD = 1,  /* the worker that compiles */
+};
+
+enum mediator_transport {
+    MEDIATOR_STUB = 0, /* version 1 framing over a Unix socket */
+    MEDIATOR_RING = 1, /* version 2 rings, ivshmem server protocol */
+    MEDIATOR_LOOP = 2, /* in-process, for tests */
+};
+
+struct mediator_config {
+    uint32_t max_queued_total;
+    uint32_t units_in_flight;  /* of the VM that has the device, 1..32 */
+    uint32_t max_builds;       /* at a time, over all VMs */
+    uint32_t quantum_us;       /* budget of one dispatch */
+    uint32_t run_timeout_ms;   /* a unit on the device; past it its worker is to be killed */
+    uint32_t build_timeout_ms; /* the same for a build */
+};
+
+struct mediator_vm {
+    char uuid[40];         /* NUL-terminated; names what is held in the spawner */
+    uint32_t vm_id;
+    uint32_t peer_uid;     /* the only uid that may connect */
+    uint32_t weight;       /* 1..100 */
+    uint32_t max_queued;   /* 0 = as many as there are slots */
+    uint8_t pool_id;       /* ASCII; 0 = none: requests are refused */
+    uint8_t priority;      /* 0 low, 1 medium, 2 high */
+};
+
+/* What a VM's transports live on. All but the two connections are needed; -1 = no connection. */
+struct mediator_vm_fds {
+    int journal;           /* sealed memfd of mediator_journal_bytes() */
+    int ring;              /* sealed memfd of mediator_ring_bytes() */
+    int stub_listener;     /* SOCK_STREAM, listening, non-blocking */
+    int ring_listener;
+    int stub_connection;   /* as it was when the engine last stopped */
+    int ring_connection;
+    int host_doorbells[64];  /* eventfds, one for each queue pair: the guest writes them */
+    int guest_doorbells[64]; /* eventfds: the engine writes them */
+};
+
+struct mediator_worker {
+    uint32_t worker_id; /* the spawner's */
+    int32_t pid;
+    int channel;        /* sealed memfd, see worker_channel.h */
+    int doorbell;       /* eventfd */
+};
+
+struct mediator_vm_stats {
+    uint64_t completed;      /* answered with status OK */
+    uint64_t failed;         /* answered with another status after having been accepted */
+    uint64_t refused;        /* answered without having been accepted */
+    uint64_t dropped;        /* accepted, but the client was gone before the answer */
+    uint64_t faults;         /* malformed, foreign id, worker crash or time-out */
+    uint64_t mismatches;     /* headers whose pool or priority is not what the store says */
+    uint64_t device_ns;      /* occupancy that was charged */
+    uint64_t build_ns;
+    uint64_t wait_ns_total;  /* arrival to first dispatch */
+    uint64_t wait_ns_max;
+    uint64_t waited;         /* requests that wait_ns_total sums over */
+    uint32_t queued;
+    uint32_t running;
+    uint32_t stub_connected;
+    uint32_t ring_connected;
+    int32_t worker_pid[2];   /* by enum mediator_lane; 0 = none */
+    uint32_t worker_id[2];
+    uint32_t worker_wanted[2]; /* there is work and nobody to do it */
+    uint32_t worker_doomed[2]; /* it broke the rules or took too long: kill it */
+};
+
+struct mediator_stats {
+    uint64_t accepted;
+    uint64_t answered;
+    uint64_t events_dropped;
+    uint64_t turns; /* of the reactor */
+    uint32_t queued;
+    uint32_t in_flight;
+    uint32_t builds;
+    uint32_t vms;
+};
+
+enum mediator_event_type {
+    MEDIATOR_CONNECTED = 1,     /* a = enum mediator_transport, b = the peer's pid */
+    MEDIATOR_DISCONNECTED = 2,  /* a = enum mediator_transport */
+    MEDIATOR_PEER_REFUSED = 3,  /* a = enum mediator_transport, b = pid << 32 | uid */
+    MEDIATOR_SECOND_CLIENT = 4, /* a = enum mediator_transport, b = pid << 32 | uid */
+    MEDIATOR_FAULT = 5,         /* a = enum mediator_fault, b = detail */
+    MEDIATOR_WORKERS = 6,       /* worker_wanted or worker_doomed changed: look at the statistics */
+    MEDIATOR_IDLE = 7,          /* draining: nothing is running any more */
+};
+
+enum mediator_fault {
+    MEDIATOR_FAULT_FRAME = 1,      /* malformed version 1 frame; b = enum wire_status */
+    MEDIATOR_FAULT_FOREIGN_ID = 2, /* header names another VM; b = the id it names */
+    MEDIATOR_FAULT_RING = 3,       /* impossible indices; b = queue pair */
+    MEDIATOR_FAULT_ENTRY = 4,      /* malformed submission; b = queue pair */
+    MEDIATOR_FAULT_WORKER = 5,     /* the worker broke the channel's rules */
+    MEDIATOR_FAULT_RUN_TIMEOUT = 6,
+    MEDIATOR_FAULT_BUILD_TIMEOUT = 7,
+    MEDIATOR_FAULT_CRASH = 8,      /* the worker died of its work; b = exit status as given */
+};
+
+struct mediator_event {
+    uint32_t type; /* enum mediator_event_type */
+    uint32_t vm;   /* handle */
+    uint64_t a;
+    uint64_t b;
+    uint64_t time_ns;
+};
+
+/* Sizes of the two memfds of a VM. Pure. */
+uint64_t mediator_journal_bytes(uint32_t slots);
+uint64_t mediator_ring_bytes(uint32_t pairs, uint32_t entries, uint64_t data_bytes);
+uint64_t mediator_channel_bytes(void);
+
+/* Write an empty journal into a new memfd of the right size, before it is sealed and held. It notes
+ * the layout of the ring, which needs no formatting: zeroes will do. */
+int mediator_journal_format(int fd, uint32_t slots, uint32_t pairs, uint32_t entries,
+                            uint64_t data_bytes);
+
+/* The object. NULL with errno set on failure. mediator_free() stops it first if need be. */
+struct mediator *mediator_new(const struct mediator_config *config);
+void mediator_free(struct mediator *m);
+
+/* The reactor thread. stop: blocks until the thread has ended; descriptors stay open till free. */
+int mediator_start(struct mediator *m);
+void mediator_stop(struct mediator *m);
+
+/* Take nothing new, dispatch nothing more; MEDIATOR_IDLE follows when nothing runs. With @cancel what
+ * is queued is answered CANCELLED. */
+int mediator_drain(struct mediator *m, int cancel);
+
+/* Events: readable eventfd; reading the events re-arms it. Bounded and lossy, losses are counted. */
+int mediator_event_fd(struct mediator *m);
+int mediator_events(struct mediator *m, struct mediator_event *out, uint32_t max);
+
+/* Connection to the spawner over which accepted connections are held. Without one (tests) they are
+ * not held. */
+int mediator_set_hold_fd(struct mediator *m, int fd);
+
+int mediator_set_config(struct mediator *m, const struct mediator_config *config);
+
+/* struct vgpu_device_info, answered to GET_DEVICE_INFO; size 0 = no device. */
+int mediator_set_device(struct mediator *m, const void *info, size_t size);
+
+int mediator_pool_set(struct mediator *m, uint8_t pool_id, uint32_t weight, int enabled);
+int mediator_pool_remove(struct mediator *m, uint8_t pool_id);
+
+/* Return: the handle (>= 0), or -EINVAL, -EBADF, -EPROTO (journal or ring of another layout), ... */
+int mediator_vm_add(struct mediator *m, const struct mediator_vm *vm,
+                    const struct mediator_vm_fds *fds);
+int mediator_vm_set(struct mediator *m, uint32_t handle, const struct mediator_vm *vm);
+
+/* Queued requests are dropped, connections closed and let go of in the spawner. -EBUSY while a worker
+ * is attached: kill it and report it gone first (mediator_vm_retire() makes it wanted no more). */
+int mediator_vm_retire(struct mediator *m, uint32_t handle);
+int mediator_vm_remove(struct mediator *m, uint32_t handle);
+
+int mediator_worker_attach(struct mediator *m, uint32_t handle, int lane,
+                           const struct mediator_worker *worker);
+/* @crashed: it died by itself, which is this VM's fault; @detail is reported with the fault. */
+int mediator_worker_gone(struct mediator *m, uint32_t handle, int lane, int crashed,
+                         uint64_t detail);
+/* No worker can be had: what waits for one is answered with an error, retry after @retry_us. */
+int mediator_worker_refused(struct mediator *m, uint32_t handle, int lane, uint32_t retry_us);
+
+/* Where the data slices of the VM's ring lie, for its workers: qp_count, qp_base, qp_stride,
+ * data_offset, data_bytes. */
+int mediator_vm_layout(struct mediator *m, uint32_t handle, uint64_t out[5]);
+
+int mediator_vm_stats(struct mediator *m, uint32_t handle, struct mediator_vm_stats *out);
+int mediator_stats(struct mediator *m, struct mediator_stats *out);
+/* cffi:end */
+
+#endif

@@ -1,0 +1,180 @@
+/*
+ * request.c - Request slots and the streams they stand in
+ *
+ * Theory of operation
+ *
+ * A request is a journal slot (what must survive, journal.h) and a struct request of the same index
+ * (what is rebuilt). Both arrays are made when the VM is added, so a request costs no allocation. Free
+ * slots are a stack: the last one used is the next one taken, and pages of slots that were never
+ * needed are never touched.
+ *
+ * Streams are entries of a small table, made when a request names one and given back when nothing of
+ * it is queued or running. One transport's pair and stream number make the key, so what an old client
+ * still has running keeps its place before what a new one submits.
+ */
+#include "engine.h"
+
+#include <string.h>
+
+/** request_of_unit() - The request that a scheduler's unit is part of */
+struct request *request_of_unit(struct sched_unit *unit)
+{
+    return (struct request *)unit;
+}
+
+/** request_set_state() - Move a request on; see journal.h for which moves there are */
+void request_set_state(struct request *r, enum request_state state)
+{
+    if (r->slot->state == REQUEST_QUEUED)
+        r->vm->stats.queued--;
+    if (r->slot->state == REQUEST_RUNNING || r->slot->state == REQUEST_CANCELLED)
+        r->vm->stats.running--;
+    if (state == REQUEST_QUEUED)
+        r->vm->stats.queued++;
+    if (state == REQUEST_RUNNING || state == REQUEST_CANCELLED)
+        r->vm->stats.running++;
+    __atomic_store_n(&r->slot->state, state, __ATOMIC_RELEASE);
+}
+
+static uint32_t pop_free(struct vm *vm)
+{
+    uint32_t index = vm->free_slots;
+
+    if (index != NO_SLOT) {
+        vm->free_slots = vm->request[index].next_free;
+        return index;
+    }
+    if (vm->journal->slots_used == vm->journal->slot_count)
+        return NO_SLOT;
+    return vm->journal->slots_used++;
+}
+
+/**
+ * request_take() - Turn what a transport received into a request, state RECEIVED
+ *
+ * Return: the request, or NULL: no slot is free
+ */
+struct request *request_take(struct vm *vm, struct transport *t, const struct request_received *what)
+{
+    uint32_t index = pop_free(vm);
+    struct journal_slot *slot;
+    struct request *r;
+
+    if (index == NO_SLOT)
+        return NULL;
+    slot = &vm->journal->slot[index];
+    r = &vm->request[index];
+    *r = (struct request){.slot = slot, .vm = vm, .live = true};
+    *slot = (struct journal_slot){
+        .state = REQUEST_FREE,
+        .generation = slot->generation + 1,
+        .seq = vm->journal->next_seq++,
+        .arrival_ns = engine_now_ns(),
+        .attachment = what->attachment,
+        .transport = (uint8_t)t->ops->id,
+        .kind = what->kind,
+        .vgpu_lane = what->vgpu_lane,
+        .qp = what->qp,
+        .ctx = what->ctx,
+        .stream = what->stream,
+        .sq_index = what->sq_index,
+        .cookie = what->cookie,
+        .cmd_off = what->cmd_off,
+        .cmd_seg = what->cmd_seg,
+        .cmd_len = what->cmd_len,
+        .wire = {what->wire[0], what->wire[1]},
+    };
+    memcpy(slot->args, what->args, sizeof(slot->args));
+    slot->lane = request_first_lane(slot);
+    request_set_state(r, REQUEST_RECEIVED);
+    vm->in_use++;
+    vm->mediator->in_use++;
+    return r;
+}
+
+/** request_first_lane() - What a new request waits for */
+uint8_t request_first_lane(const struct journal_slot *slot)
+{
+    return slot->kind == REQUEST_NOP || slot->kind == REQUEST_DEVICE_INFO ? SCHED_INSTANT
+                                                                          : SCHED_EXEC;
+}
+
+/** request_free() - Give the slot back; its state is FREE already. Wakes who waits for one */
+void request_free(struct request *r)
+{
+    struct vm *vm = r->vm;
+    struct mediator *m = vm->mediator;
+
+    r->live = false;
+    r->next_free = vm->free_slots;
+    vm->free_slots = (uint32_t)(r - vm->request);
+    vm->in_use--;
+    m->in_use--;
+    while (m->starved) {
+        struct vm *waiting = m->starved;
+
+        m->starved = waiting->starved_next;
+        waiting->starved = false;
+        for (int i = 0; i < 3; i++)
+            if (waiting->transport[i])
+                transport_wake(waiting->transport[i]);
+    }
+}
+
+/** request_starve() - A transport has something and there is no slot: tell it when there is one */
+void request_starve(struct vm *vm)
+{
+    if (vm->starved)
+        return;
+    vm->starved = true;
+    vm->starved_next = vm->mediator->starved;
+    vm->mediator->starved = vm;
+}
+
+/** request_room() - May this VM have one more slot? */
+bool request_room(const struct vm *vm)
+{
+    uint32_t limit = vm->journal->slot_count;
+
+    if (vm->identity.max_queued && vm->identity.max_queued < limit)
+        limit = vm->identity.max_queued;
+    return vm->in_use < limit && vm->mediator->in_use < vm->mediator->config.max_queued_total;
+}
+
+static uint64_t stream_key(const struct journal_slot *slot)
+{
+    return (uint64_t)slot->stream << 32 | (uint64_t)slot->qp << 8 | slot->transport;
+}
+
+/**
+ * stream_get() - The stream that a slot names, made if need be
+ *
+ * Return: the stream, or NULL: the table is full
+ */
+struct stream *stream_get(struct vm *vm, const struct journal_slot *slot)
+{
+    uint64_t key = stream_key(slot);
+    struct stream *stream;
+    uint32_t i;
+
+    for (uint64_t left = vm->streams_used; left; left &= left - 1) {
+        stream = &vm->stream[__builtin_ctzll(left)];
+        if (stream->key == key)
+            return stream;
+    }
+    if (vm->streams_used == UINT64_MAX)
+        return NULL;
+    i = (uint32_t)__builtin_ctzll(~vm->streams_used);
+    stream = &vm->stream[i];
+    scheduler_stream_init(&stream->sched, &vm->sched);
+    stream->key = key;
+    vm->streams_used |= 1ull << i;
+    return stream;
+}
+
+/** stream_put() - Give the stream back if nothing is queued or running in it */
+void stream_put(struct vm *vm, struct stream *stream)
+{
+    if (!stream->sched.head && stream->sched.in_flight == 0)
+        vm->streams_used &= ~(1ull << (stream - vm->stream));
+}

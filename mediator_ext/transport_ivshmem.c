@@ -1,0 +1,340 @@
+/*
+ * transport_ivshmem.c - Version 2 rings, reached over the ivshmem server protocol
+ *
+ * Theory of operation
+ *
+ * For each VM one server with exactly two peers: vgpud (peer 0) and one client (peer 1), which may be
+ * QEMU's ivshmem-doorbell device or a process on the host. The protocol (QEMU, docs/specs/
+ * ivshmem-spec): every message is one little-endian int64, some with a descriptor. The server says, in
+ * this order: version 0; the client's id; -1 with the shared memory; then for peer 0 and last for the
+ * client itself its id with one eventfd for each vector. After that nothing is said; the client's end
+ * of the connection is how its going is seen. Vector k belongs to queue pair k, in both directions.
+ *
+ * The eventfds and the memory belong to the VM, not to the connection, and are held by the spawner,
+ * and so is the connection. A client does not notice that vgpud was restarted.
+ *
+ * An attach resets the device (device.c) and bumps its generation; what an older client had in flight
+ * is dropped when it completes.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "transport.h"
+
+#define IVSHMEM_VERSION 0
+#define PEER_HOST       0
+#define PEER_CLIENT     1
+
+struct ivshmem;
+
+struct doorbell {
+    struct watch watch;
+    struct ivshmem *owner;
+    uint32_t qp;
+};
+
+struct ivshmem {
+    struct transport base; /* must be first */
+    struct ring_device device;
+    struct journal *journal;
+    int memory_fd;
+    struct watch listener;
+    struct watch connection;
+    struct doorbell doorbell[VGPU_QP_MAX];
+    int guest_doorbell[VGPU_QP_MAX];
+};
+
+static struct ivshmem *ivshmem_of(struct transport *t)
+{
+    return (struct ivshmem *)t;
+}
+
+static uint32_t pair_count(const struct ivshmem *v)
+{
+    return v->device.journal->layout.qp_count;
+}
+
+static void disconnect(struct ivshmem *v)
+{
+    int fd = v->connection.fd;
+
+    if (fd < 0)
+        return;
+    reactor_unwatch(v->base.reactor, &v->connection);
+    close(fd);
+    v->device.journal->connected = 0;
+    v->base.attachment = 0;
+    transport_drop(&v->base);
+    transport_detached(&v->base);
+    transport_event(&v->base, MEDIATOR_DISCONNECTED, MEDIATOR_RING, 0);
+    reactor_change(v->base.reactor, &v->listener, EPOLLIN);
+}
+
+/* ---- the server protocol ---- */
+
+static int say(int socket, int64_t value, int fd)
+{
+    int64_t wire = (int64_t)htole64((uint64_t)value);
+    struct iovec iov = {&wire, sizeof(wire)};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    ssize_t sent;
+
+    if (fd >= 0) {
+        struct cmsghdr *cmsg;
+
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof(control.bytes);
+        cmsg = CMSG_FIRSTHDR(&message);
+        cmsg->cmsg_level = SOL_SOCKET;
+        cmsg->cmsg_type = SCM_RIGHTS;
+        cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+    }
+    do
+        sent = sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent == (ssize_t)sizeof(wire) ? 0 : -EPIPE;
+}
+
+/* The whole greeting fits into an empty socket buffer; a client for which it does not is turned away. */
+static int greet(struct ivshmem *v, int socket)
+{
+    int rc = say(socket, IVSHMEM_VERSION, -1);
+
+    if (!rc)
+        rc = say(socket, PEER_CLIENT, -1);
+    if (!rc)
+        rc = say(socket, -1, v->memory_fd);
+    for (uint32_t i = 0; !rc && i < pair_count(v); i++)
+        rc = say(socket, PEER_HOST, v->doorbell[i].watch.fd);
+    for (uint32_t i = 0; !rc && i < pair_count(v); i++)
+        rc = say(socket, PEER_CLIENT, v->guest_doorbell[i]);
+    return rc;
+}
+
+static void connection_ready(struct watch *watch, uint32_t events)
+{
+    struct ivshmem *v = (struct ivshmem *)((char *)watch - offsetof(struct ivshmem, connection));
+    char scrap[256];
+    ssize_t length = 0;
+
+    /* A client has nothing to say. What it says all the same is thrown away. */
+    if (events & EPOLLIN)
+        length = recv(watch->fd, scrap, sizeof(scrap), MSG_DONTWAIT);
+    if ((events & EPOLLIN && length == 0) || (length < 0 && errno != EAGAIN && errno != EINTR) ||
+        (!(events & EPOLLIN) && events & (EPOLLERR | EPOLLHUP)))
+        disconnect(v);
+}
+
+static void listener_ready(struct watch *watch, uint32_t events)
+{
+    struct ivshmem *v = (struct ivshmem *)((char *)watch - offsetof(struct ivshmem, listener));
+    int pid = 0, fd;
+
+    (void)events;
+    fd = transport_accept(&v->base, watch->fd, v->connection.fd >= 0, &pid);
+    if (fd == -EAGAIN || fd == -EACCES)
+        return;
+    if (fd < 0) {
+        reactor_change(v->base.reactor, &v->listener, 0); /* as in transport_unix.c */
+        return;
+    }
+    device_attach(&v->device, transport_identity(&v->base), transport_device(&v->base));
+    if (transport_hold(&v->base, fd)) {
+        close(fd);
+        return;
+    }
+    if (reactor_watch(v->base.reactor, &v->connection, fd, EPOLLIN, connection_ready)) {
+        v->connection.fd = -1;
+        transport_drop(&v->base);
+        close(fd);
+        return;
+    }
+    v->device.journal->connected = 1;
+    v->base.attachment = v->device.journal->attachment;
+    if (greet(v, fd)) {
+        disconnect(v);
+        return;
+    }
+    transport_event(&v->base, MEDIATOR_CONNECTED, MEDIATOR_RING, (uint64_t)pid);
+}
+
+/* ---- doorbells and turns ---- */
+
+static void doorbell_ready(struct watch *watch, uint32_t events)
+{
+    struct doorbell *bell = (struct doorbell *)((char *)watch - offsetof(struct doorbell, watch));
+    struct ivshmem *v = bell->owner;
+
+    (void)events;
+    if (v->base.attachment == 0)
+        return; /* rung by a client that is gone */
+    device_take(&v->device, &v->base, bell->qp);
+    transport_wake(&v->base);
+}
+
+static void ivshmem_flush(struct transport *t)
+{
+    struct ivshmem *v = ivshmem_of(t);
+
+    if (t->attachment == 0)
+        return;
+    for (uint32_t qp = 0; qp < pair_count(v); qp++) {
+        uint64_t one = 1;
+
+        /* Cannot block: the eventfd is non-blocking. EAGAIN means that it is rung already. */
+        if (device_interrupt_due(&v->device, qp) &&
+            write(v->guest_doorbell[qp], &one, sizeof(one)) < 0 && errno != EAGAIN)
+            transport_fault(t, MEDIATOR_FAULT_RING, qp);
+        if (!v->device.pair[qp].active)
+            continue;
+        if (device_arm(&v->device, t, qp)) {
+            device_take(&v->device, t, qp);
+            transport_wake(t);
+        }
+    }
+}
+
+static void ivshmem_answer(struct transport *t, struct journal_slot *slot)
+{
+    struct ivshmem *v = ivshmem_of(t);
+
+    device_answer(&v->device, slot);
+    transport_wake(t);
+}
+
+static void ivshmem_repost(struct transport *t, struct journal_slot *slot)
+{
+    device_repost(&ivshmem_of(t)->device, slot);
+}
+
+static void ivshmem_taken(struct transport *t, const struct request_received *what)
+{
+    device_taken(&ivshmem_of(t)->device, what->qp);
+}
+
+static void ivshmem_identity_changed(struct transport *t, const struct mediator_vm *vm)
+{
+    struct ivshmem *v = ivshmem_of(t);
+
+    device_identity(&v->device, vm);
+    reactor_change(t->reactor, &v->listener, EPOLLIN);
+}
+
+static void ivshmem_free(struct transport *t)
+{
+    struct ivshmem *v = ivshmem_of(t);
+    int fds[2] = {v->listener.fd, v->connection.fd};
+
+    reactor_unwatch(t->reactor, &v->listener);
+    reactor_unwatch(t->reactor, &v->connection);
+    for (int i = 0; i < 2; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    for (uint32_t i = 0; i < pair_count(v); i++) {
+        int bell = v->doorbell[i].watch.fd;
+
+        reactor_unwatch(t->reactor, &v->doorbell[i].watch);
+        if (bell >= 0)
+            close(bell);
+        if (v->guest_doorbell[i] >= 0)
+            close(v->guest_doorbell[i]);
+    }
+    device_unmap(&v->device);
+    close(v->memory_fd);
+    free(v);
+}
+
+static const struct transport_ops ivshmem_ops = {
+    .name = "ring",
+    .id = MEDIATOR_RING,
+    .answer = ivshmem_answer,
+    .taken = ivshmem_taken,
+    .flush = ivshmem_flush,
+    .identity_changed = ivshmem_identity_changed,
+    .repost = ivshmem_repost,
+    .free = ivshmem_free,
+};
+
+static void resume(struct ivshmem *v, int connection)
+{
+    struct journal_ring *j = v->device.journal;
+
+    if (connection < 0 || !j->connected ||
+        reactor_watch(v->base.reactor, &v->connection, connection, EPOLLIN, connection_ready)) {
+        v->connection.fd = -1;
+        if (connection >= 0)
+            close(connection);
+        j->connected = 0;
+        transport_drop(&v->base);
+        return;
+    }
+    v->base.attachment = j->attachment;
+    for (uint32_t i = 0; i < v->journal->slots_used; i++) {
+        struct journal_slot *slot = &v->journal->slot[i];
+
+        if (slot->state == REQUEST_POSTING && slot->transport == MEDIATOR_RING &&
+            slot->attachment == j->attachment && slot->qp < j->layout.qp_count)
+            device_repost(&v->device, slot);
+    }
+    device_resume(&v->device, v->journal);
+    transport_wake(&v->base);
+}
+
+/**
+ * transport_ivshmem_new() - The version 2 way into a VM
+ * @journal: mapped and checked, its layout valid
+ * @fds: ring, ring_listener, ring_connection and the doorbells are consumed on success
+ *
+ * Return: 0, or a negative errno
+ */
+int transport_ivshmem_new(struct transport **out, struct vm *vm, struct reactor *reactor,
+                          struct journal *journal, const struct mediator_vm_fds *fds)
+{
+    struct ivshmem *v = calloc(1, sizeof(*v));
+    uint32_t watched = 0;
+    int rc;
+
+    if (!v)
+        return -ENOMEM;
+    v->base = (struct transport){.ops = &ivshmem_ops, .vm = vm, .reactor = reactor};
+    v->journal = journal;
+    v->connection.fd = -1;
+    v->listener.fd = -1;
+    v->memory_fd = fds->ring;
+    rc = device_map(&v->device, &journal->ring, fds->ring);
+    if (rc)
+        goto out;
+    for (; watched < pair_count(v); watched++) {
+        struct doorbell *bell = &v->doorbell[watched];
+
+        bell->owner = v;
+        bell->qp = watched;
+        v->guest_doorbell[watched] = fds->guest_doorbells[watched];
+        rc = reactor_watch(reactor, &bell->watch, fds->host_doorbells[watched], EPOLLIN | EPOLLET,
+                           doorbell_ready);
+        if (rc)
+            goto out;
+    }
+    rc = reactor_watch(reactor, &v->listener, fds->ring_listener, EPOLLIN, listener_ready);
+    if (rc)
+        goto out;
+    *out = &v->base;
+    resume(v, fds->ring_connection);
+    return 0;
+out:
+    while (watched--)
+        reactor_unwatch(reactor, &v->doorbell[watched].watch);
+    device_unmap(&v->device);
+    free(v);
+    return rc;
+}

@@ -1,0 +1,173 @@
+/*
+ * workers.c - Workers come, take too long, and go
+ *
+ * Theory of operation
+ *
+ * Workers are started and killed by the control plane; the engine says which it wants and which are
+ * doomed, and is told when one is there or gone. Two clocks run: a unit on the device may take
+ * run_timeout_ms from the moment it could run, a build build_timeout_ms. Only what runs can be late, so
+ * the next deadline is found by looking at the device and the few builds; an idle engine has none.
+ *
+ * When a worker is gone, what it had out is answered: TIMEOUT for the unit that took too long,
+ * DEVICE_LOST for the others. What is queued stays, and a fresh worker is wanted for it.
+ */
+#include <errno.h>
+
+#include "engine.h"
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t ms(uint32_t count)
+{
+    return (uint64_t)count * 1000000u;
+}
+
+static uint64_t device_deadline(const struct mediator *m)
+{
+    const struct vm *vm = m->device.vm;
+    const struct worker_link *link = vm ? &vm->link[MEDIATOR_LAUNCH] : NULL;
+    uint32_t index;
+
+    if (!link || link->doomed || link->in_flight == 0)
+        return UINT64_MAX;
+    index = link->slot[link->journal->reply_head % WORKER_RING_ENTRIES];
+    if (index == NO_SLOT)
+        return UINT64_MAX;
+    return later(vm->request[index].slot->dispatch_ns, m->device.free_at) +
+           ms(m->config.run_timeout_ms);
+}
+
+static uint64_t build_deadline(const struct mediator *m, uint32_t i)
+{
+    const struct vm *vm = m->building[i];
+    const struct worker_link *link = &vm->link[MEDIATOR_BUILD];
+    uint32_t index = link->slot[link->journal->reply_head % WORKER_RING_ENTRIES];
+
+    if (link->doomed || link->in_flight == 0 || index == NO_SLOT)
+        return UINT64_MAX;
+    return vm->request[index].slot->dispatch_ns + ms(m->config.build_timeout_ms);
+}
+
+/**
+ * workers_timeout_ms() - How long the reactor may wait before workers_check_deadlines()
+ *
+ * Return: milliseconds, -1 = as long as it likes
+ */
+int workers_timeout_ms(const struct mediator *m, uint64_t now_ns)
+{
+    uint64_t first = device_deadline(m), wait_ms;
+
+    for (uint32_t i = 0; i < m->builds; i++) {
+        uint64_t deadline = build_deadline(m, i);
+
+        if (deadline < first)
+            first = deadline;
+    }
+    if (first == UINT64_MAX)
+        return -1;
+    if (first <= now_ns)
+        return 0;
+    wait_ms = (first - now_ns) / 1000000 + 1;
+    return wait_ms > 60000 ? 60000 : (int)wait_ms;
+}
+
+/** workers_check_deadlines() - Give up workers that take too long */
+void workers_check_deadlines(struct mediator *m, uint64_t now_ns)
+{
+    if (device_deadline(m) <= now_ns)
+        executor_doom(m->device.vm, &m->device.vm->link[MEDIATOR_LAUNCH], MEDIATOR_FAULT_RUN_TIMEOUT);
+    for (uint32_t i = 0; i < m->builds; i++)
+        if (build_deadline(m, i) <= now_ns)
+            executor_doom(m->building[i], &m->building[i]->link[MEDIATOR_BUILD],
+                 MEDIATOR_FAULT_BUILD_TIMEOUT);
+}
+
+static void doorbell_ready(struct watch *watch, uint32_t events)
+{
+    struct worker_link *link = (struct worker_link *)watch;
+
+    (void)events;
+    executor_take_replies(link->owner, link);
+}
+
+/** workers_attach() - A worker is there. Return: 0, or a negative errno */
+int workers_attach(struct vm *vm, enum mediator_lane lane, const struct mediator_worker *worker)
+{
+    struct mediator *m = vm->mediator;
+    struct worker_link *link = &vm->link[lane];
+    int rc;
+
+    if (vm->retired)
+        return -ESHUTDOWN;
+    rc = worker_link_attach(link, &m->reactor, worker, doorbell_ready);
+    if (rc)
+        return rc;
+    executor_take_replies(vm, link);
+    if (lane == MEDIATOR_LAUNCH || link->in_flight == 0)
+        scheduler_vm_block(&m->scheduler, &vm->sched, (enum sched_lane)lane, link->doomed);
+    return 0;
+}
+
+/* End a unit whose worker is gone. */
+static void lose(struct request *r, enum vgpu_status status, uint64_t now_ns)
+{
+    uint64_t cost_ns = executor_settle(r, now_ns);
+
+    r->slot->native = status == VGPU_TIMEOUT;
+    r->slot->op_index = r->slot->first_op;
+    scheduler_complete(&r->vm->mediator->scheduler, &r->unit, cost_ns);
+    complete(r, status);
+}
+
+/**
+ * workers_gone() - A worker has ended; what it had is lost
+ * @crashed: by itself: a fault of the VM
+ * @detail: reported with the fault
+ */
+void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t detail)
+{
+    struct mediator *m = vm->mediator;
+    struct worker_link *link = &vm->link[lane];
+    uint64_t now_ns = engine_now_ns();
+    enum vgpu_status status = link->timed_out ? VGPU_TIMEOUT : VGPU_DEVICE_LOST;
+
+    if (!link->doomed)
+        executor_take_replies(vm, link); /* what it had finished before it died counts */
+    scheduler_vm_block(&m->scheduler, &vm->sched, (enum sched_lane)lane, true);
+    if (crashed && !link->doomed)
+        vm_fault(vm, MEDIATOR_FAULT_CRASH, detail);
+    worker_link_detach(link, &m->reactor);
+    for (uint32_t at = link->journal->reply_head; at != link->journal->unit_tail; at++) {
+        uint32_t index = link->slot[at % WORKER_RING_ENTRIES];
+
+        if (index == NO_SLOT)
+            continue;
+        link->slot[at % WORKER_RING_ENTRIES] = NO_SLOT;
+        link->in_flight--;
+        lose(&vm->request[index], status, now_ns);
+        status = VGPU_DEVICE_LOST;
+    }
+    link->journal->reply_head = link->journal->unit_tail;
+    link->journal->worker_id = 0;
+    link->doomed = link->timed_out = link->adopted = false;
+    if (vm->sched.party[lane].ready)
+        executor_want_worker(vm, link);
+}
+
+/** workers_refused() - No worker can be had: answer what waits for one */
+void workers_refused(struct vm *vm, enum mediator_lane lane, uint32_t retry_us)
+{
+    vm->link[lane].wanted = false;
+    for (uint32_t i = 0; i < vm->journal->slots_used; i++) {
+        struct request *r = &vm->request[i];
+
+        if (!r->live || r->slot->state != REQUEST_QUEUED || r->slot->lane != (uint8_t)lane)
+            continue;
+        r->slot->retry_after_us = retry_us;
+        scheduler_cancel(&vm->mediator->scheduler, &r->unit);
+        complete(r, VGPU_NO_CONTEXT);
+    }
+}
