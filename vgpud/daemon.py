@@ -1,0 +1,326 @@
+"""vgpud itself: the command line, and the only place where parts are made and joined.
+
+Start: configuration, instance lock, spawner (found or started), privileges, store, device, engine
+with what a predecessor left, control socket, READY. End: drain within shutdown_timeout_ms, and
+leave to the spawner what the next vgpud goes on with; `vgpud shutdown --all` leaves nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import pwd
+import signal
+import sys
+import time
+from pathlib import Path
+
+import vgpud
+from vgpud.cli.shutdown import request_shutdown
+from vgpud.config import Config, load_config
+from vgpud.control.dispatch import Dispatch
+from vgpud.control.handlers.context import Context
+from vgpud.control.policy import role_policy
+from vgpud.control.server import ControlServer
+from vgpud.engine import HostEngine, limits_of
+from vgpud.errors import ConfigError, ExitCode, NoDaemonError, VgpudError
+from vgpud.mediator import Mediator
+from vgpud.probe import find_device
+from vgpud.reconcile import Reconciler
+from vgpud.spawner import (
+    Spawner,
+    SpawnerLaunch,
+    SpawnerLostError,
+    connect_or_start,
+    open_hold_channel,
+)
+from vgpud.store.lock import acquire_instance_lock
+from vgpud.store.store import Store
+from vgpud.systemd import ServiceManager
+
+log = logging.getLogger("vgpud")
+
+BIN = Path(__file__).resolve().parent / "bin"
+RELOADABLE = ("control", "scheduler")
+"""Sections that a reload takes over; of the others it names what needs a restart."""
+
+
+class Daemon:
+    """One running vgpud. Made of ready parts; lives in the event loop."""
+
+    def __init__(self, config: Config, config_path: Path | None) -> None:
+        self._config = config
+        self._config_path = config_path
+        self._service = ServiceManager()
+        self._started = time.monotonic()
+        self._end = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._everything = False
+        self._exit_code = ExitCode.OK
+
+    async def run(self, spawner: Spawner, store: Store) -> ExitCode:
+        """Serves until it is asked to end. Raises VgpudError when it cannot start."""
+        loop = asyncio.get_running_loop()
+        config = self._config
+        device = find_device(spawner, config.device, config.spawner.start_timeout_ms / 1000)
+        if device.status.ready:
+            log.info("device: %s (%s)", device.status.name, device.status.backend)
+        else:
+            log.error("no device: %s", device.status.reason)
+
+        mediator = Mediator(limits_of(config))
+        mediator.set_hold_fd(open_hold_channel(config.spawn_socket).detach())
+        engine = HostEngine(config, spawner, mediator, device)
+        spawner.watch(engine.workforce.exited, self._spawner_lost)
+        engine.begin()
+        reconciler = Reconciler(store, engine)
+        reconciler.apply()
+        engine.start()
+
+        context = Context(
+            store=store,
+            engine=engine,
+            reconciler=reconciler,
+            state_dir=Path(config.daemon.state_dir),
+            uptime_s=lambda: time.monotonic() - self._started,
+            request_shutdown=self.request_shutdown,
+        )
+        dispatch = Dispatch(context, role_policy(config.control))
+        server = ControlServer(config.control_socket, config.control, dispatch)
+        await server.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.request_shutdown, False)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, engine, server, dispatch)
+        tasks = [loop.create_task(reconciler.run()), loop.create_task(self._ping())]
+
+        self._service.ready(self._status_line(device.status.name or "no device"))
+        log.info("ready: administration on %s", config.control_socket)
+        await self._end.wait()
+
+        self._service.stopping("draining")
+        await self._drain(engine)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.stop()
+        engine.stop()
+        return self._exit_code
+
+    @property
+    def everything(self) -> bool:
+        """Whoever asked for the end wants workers and spawner to end too."""
+        return self._everything
+
+    def request_shutdown(self, everything: bool) -> None:
+        """Begin to end; returns at once. Asked again, it may still become more."""
+        self._everything = self._everything or everything
+        self._end.set()
+
+    async def _drain(self, engine: HostEngine) -> None:
+        engine.drain(cancel=self._everything, on_idle=self._idle.set)
+        timeout_s = self._config.daemon.shutdown_timeout_ms / 1000
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            log.warning("still running after %g s: left to the workers", timeout_s)
+
+    def _spawner_lost(self, error: SpawnerLostError) -> None:
+        """Without it there are no workers and nothing is held: the service manager starts anew."""
+        log.critical("%s. %s", error, error.next_step)
+        self._exit_code = ExitCode.NEGATIVE
+        self._end.set()
+
+    def _reload(self, engine: HostEngine, server: ControlServer, dispatch: Dispatch) -> None:
+        self._service.reloading()
+        try:
+            config = load_config(self._config_path)
+            engine.reload(config)
+        except VgpudError as error:
+            log.error("reload: keeping the old configuration: %s", error)
+        else:
+            server.reload(config.control)
+            dispatch.policy = role_policy(config.control)
+            logging.getLogger().setLevel(config.daemon.log_level.upper())
+            for key in needs_restart(self._config, config):
+                log.warning("reload: %s has changed and takes effect at the next start", key)
+            log.info("reload: done")
+        self._service.ready("reloaded")
+
+    async def _ping(self) -> None:
+        interval_s = self._service.watchdog_interval_s()
+        while interval_s is not None:
+            self._service.watchdog()
+            await asyncio.sleep(interval_s)
+
+    def _status_line(self, device: str) -> str:
+        return f"serving, device: {device}"
+
+
+def needs_restart(old: Config, new: Config) -> list[str]:
+    """The changed keys that a reload cannot take over, as section.key."""
+    changed = []
+    for section in old.__struct_fields__:
+        before, after = getattr(old, section), getattr(new, section)
+        if section in RELOADABLE:
+            continue
+        changed += [
+            f"{section}.{key}"
+            for key in before.__struct_fields__
+            if getattr(before, key) != getattr(after, key) and key != "log_level"
+        ]
+    if old.control.socket != new.control.socket:
+        changed.append("control.socket")
+    return changed
+
+
+def reach_spawner(config: Config) -> Spawner:
+    """The running spawner, or one that is started; blocks. Raises SpawnerError."""
+    run_dir = Path(config.daemon.run_dir)
+    launch = SpawnerLaunch(
+        binary=Path(config.spawner.binary or BIN / "vgpu-spawn"),
+        worker_binary=Path(config.spawner.worker_binary or BIN / "vgpu-worker"),
+        allow_uid=account_of(config)[0],
+        uid_base=config.spawner.worker_uid_base or None,
+        max_workers=config.spawner.max_workers,
+        log_file=Path(config.daemon.state_dir) / "vgpu-spawn.log",
+    )
+    return connect_or_start(
+        config.spawn_socket,
+        launch,
+        run_dir / "spawn.lock",
+        config.spawner.start_timeout_ms / 1000,
+    )
+
+
+def account_of(config: Config) -> tuple[int, int]:
+    """Uid and gid that the daemon runs as once it has started. Raises ConfigError."""
+    name = config.daemon.user
+    if not name:
+        return os.geteuid(), os.getegid()
+    try:
+        account = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except KeyError:
+        raise ConfigError(f"daemon.user: there is no account {name}") from None
+    return account.pw_uid, account.pw_gid
+
+
+def drop_privileges(config: Config) -> None:
+    """Become daemon.user, to whom the directories are given. Raises ConfigError when not root."""
+    uid, gid = account_of(config)
+    if uid == os.geteuid():
+        return
+    if os.geteuid() != 0:
+        raise ConfigError(f"daemon.user: only root can become {config.daemon.user}")
+    for directory in (config.daemon.state_dir, config.daemon.run_dir):
+        os.chown(directory, uid, gid)
+        for path in Path(directory).iterdir():
+            if not path.is_symlink() and path != config.spawn_socket:
+                os.chown(path, uid, gid)
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+
+
+def make_directories(config: Config) -> None:
+    """The directories that vgpud keeps its things in. Raises ConfigError."""
+    for directory, mode in ((config.daemon.state_dir, 0o750), (config.daemon.run_dir, 0o711)):
+        try:
+            os.makedirs(directory, mode=mode, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot make the directory {directory}: {error.strerror}",
+                "Start vgpud as root or under its unit, or choose another directory.",
+            ) from error
+
+
+def serve(config_path: Path | None) -> ExitCode:
+    """Run the daemon until it is asked to end. Raises VgpudError when it cannot start."""
+    config = load_config(config_path)
+    logging.basicConfig(
+        level=config.daemon.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
+    )
+    make_directories(config)
+    spawner = reach_spawner(config)
+    drop_privileges(config)
+    lock = acquire_instance_lock(config.lock_path)
+    store = Store.open(config.store_path)
+
+    async def run() -> tuple[ExitCode, bool]:
+        daemon = Daemon(config, config_path)
+        return await daemon.run(spawner, store), daemon.everything
+
+    try:
+        code, everything = asyncio.run(run())
+    finally:
+        store.close()
+    if everything:
+        spawner.shutdown()
+        log.info("ended, with all workers and the spawner")
+    else:
+        spawner.close()
+        log.info("ended; the spawner keeps what the next vgpud goes on with")
+    lock.release()
+    return code
+
+
+def shutdown(config_path: Path | None, everything: bool) -> ExitCode:
+    """Ask a running daemon to end; with `everything`, end a spawner that has outlived it too."""
+    config = load_config(config_path)
+    try:
+        request_shutdown(str(config.control_socket), everything=everything)
+    except NoDaemonError:
+        if not everything:
+            raise
+        try:
+            Spawner.connect(config.spawn_socket).shutdown()
+        except SpawnerLostError:
+            print("vgpud: nothing is running")
+            return ExitCode.OK
+    return ExitCode.OK
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of vgpud."""
+    top = argparse.ArgumentParser(
+        prog="vgpud",
+        description="Lets many virtual machines and host jobs share one GPU.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"vgpud {vgpud.__version__}")
+    config_help = "configuration (default: /etc/vgpud/vgpud.toml if it exists, else the defaults)"
+    top.add_argument("--config", type=Path, metavar="FILE", help=config_help)
+    top.add_argument(
+        "--check-config", action="store_true", help="read the configuration, say what is wrong, end"
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    end = commands.add_parser(
+        "shutdown", help="ask the running vgpud to drain and end", allow_abbrev=False
+    )
+    # No default: it would hide what stands before the command.
+    end.add_argument(
+        "--config", type=Path, metavar="FILE", help=config_help, default=argparse.SUPPRESS
+    )
+    end.add_argument("--all", action="store_true", help="end all workers and the spawner as well")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The program vgpud; returns the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        if options.command == "shutdown":
+            return shutdown(options.config, options.all)
+        if options.check_config:
+            load_config(options.config)
+            print("vgpud: the configuration is good")
+            return ExitCode.OK
+        return serve(options.config)
+    except VgpudError as error:
+        print(f"vgpud: {error}. {error.next_step}".rstrip(), file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

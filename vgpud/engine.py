@@ -1,0 +1,355 @@
+"""The engine of this host: what the reconciler moves, joined from mediator, VM files and workers.
+
+Here desired rows become live things: a pool, a VM with its sockets and shared memory, a worker when
+there is work. And here what the engine reports becomes log lines and workers. Nothing is decided
+about rows, and nothing is written to the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pwd
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgpud.config import Config
+from vgpud.errors import EngineError, SpawnerError
+from vgpud.mediator import Event, EventType, Fault, LayoutMismatchError, Mediator, Transport
+from vgpud.model.engine import EngineSnapshot, VmStatus
+from vgpud.model.mediation import EngineLimits, VmFds, VmIdentity
+from vgpud.model.pool import Pool
+from vgpud.model.vm import PeerRule, Vm
+from vgpud.probe import Device
+from vgpud.spawner import HeldEntry, Spawner, close_fds
+from vgpud.vm_files import VmFiles, VmFileSizes
+from vgpud.worker_process import Tenant
+from vgpud.workforce import Workforce, WorkforceConfig
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Entry:
+    """A VM that the engine has."""
+
+    tenant: Tenant
+    vm: Vm
+    peer_uid: int
+    pairs: int
+
+
+def limits_of(config: Config) -> EngineLimits:
+    """What of the configuration the engine itself keeps to."""
+    return EngineLimits(
+        max_queued_total=config.vms.max_queued_total,
+        units_in_flight=config.scheduler.units_in_flight,
+        max_builds=config.scheduler.max_builds,
+        quantum_us=config.scheduler.quantum_us,
+        run_timeout_ms=config.scheduler.run_timeout_ms,
+        build_timeout_ms=config.scheduler.build_timeout_ms,
+    )
+
+
+class HostEngine:
+    """Implements what reconcile.Engine asks for. Lives in the event loop."""
+
+    def __init__(
+        self, config: Config, spawner: Spawner, mediator: Mediator, device: Device
+    ) -> None:
+        """The mediator is not started yet; `start()` does that."""
+        self._config = config
+        self._spawner = spawner
+        self._mediator = mediator
+        self._device = device
+        self._files = VmFiles(Path(config.daemon.run_dir) / "vms", spawner)
+        self._workforce = Workforce(
+            spawner,
+            mediator,
+            WorkforceConfig(
+                settings=device.settings,
+                memory_bytes=config.device.vm_memory_bytes,
+                max_workers=config.spawner.max_workers,
+                start_timeout_s=config.spawner.start_timeout_ms / 1000,
+            ),
+            self._tenant_empty,
+        )
+        self._entries: dict[str, _Entry] = {}
+        self._by_handle: dict[int, _Entry] = {}
+        self._held: dict[str, HeldEntry] = {}
+        self._events_dropped = 0
+        self._on_idle: Callable[[], None] | None = None
+        self._running = False
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Find what a predecessor had held. After this the reconciler may set pools and VMs."""
+        self._held = {entry.key: entry for entry in self._spawner.fetch("vm/")}
+        if self._held:
+            log.info("found %d entries that a predecessor had held", len(self._held))
+        self._mediator.set_device(self._device.info)
+
+    def start(self) -> None:
+        """Take over a predecessor's workers and start serving; the VMs have been set by now."""
+        tenants = [entry.tenant for entry in self._entries.values()]
+        self._workforce.adopt(tenants, self._held, self._spawner.workers())
+        for key, entry in self._held.items():
+            close_fds(entry.fds)
+            self._spawner.drop(key)
+        self._held = {}
+        self._mediator.start()
+        self._running = True
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._mediator.event_fd(), self._news)
+        loop.add_reader(self._spawner.fileno(), self._spawner.dispatch)
+
+    @property
+    def workforce(self) -> Workforce:
+        """Who is to be told of workers' exits."""
+        return self._workforce
+
+    def drain(self, *, cancel: bool, on_idle: Callable[[], None]) -> None:
+        """Take nothing more; `on_idle` is called once nothing runs."""
+        self._on_idle = on_idle
+        self._mediator.drain(cancel=cancel)
+
+    def stop(self) -> None:
+        """End the reactor. What is held stays held, and workers go on with what they have."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._mediator.event_fd())
+        if self._spawner.fileno() >= 0:
+            loop.remove_reader(self._spawner.fileno())
+        self._running = False
+        self._mediator.close()
+
+    def reload(self, config: Config) -> None:
+        """Take over the limits that can change while running."""
+        self._mediator.set_limits(limits_of(config))
+        self._config = config
+
+    # --- what the reconciler asks -------------------------------------------------------------
+
+    def set_pool(self, pool: Pool) -> None:
+        """Takes over a new or changed pool."""
+        self._mediator.set_pool(pool.pool_id, pool.weight, pool.enabled)
+
+    def remove_pool(self, pool_id: str) -> None:
+        """Forgets a pool, if it is known."""
+        self._mediator.remove_pool(pool_id)
+
+    def set_vm(self, vm: Vm) -> None:
+        """Takes over a new or changed VM, with its sockets."""
+        try:
+            self._set_vm(vm)
+        except SpawnerError as error:
+            raise EngineError(str(error), error.next_step) from error
+
+    def _set_vm(self, vm: Vm) -> None:
+        peer_uid = self._uid_of(vm.peer)
+        entry = self._entries.get(vm.vm_uuid)
+        if entry is None:
+            self._add_vm(vm, peer_uid)
+            return
+        if entry.peer_uid != peer_uid:
+            self._files.open_to(vm.vm_uuid, peer_uid)
+        self._mediator.set_vm(entry.tenant.handle, self._identity(vm, peer_uid))
+        entry.vm, entry.peer_uid = vm, peer_uid
+
+    def remove_vm(self, vm_uuid: str) -> None:
+        """Forgets a VM, if it is known: closes its connections, ends its workers."""
+        entry = self._entries.pop(vm_uuid, None)
+        if entry is None:
+            return
+        tenant = entry.tenant
+        self._mediator.retire_vm(tenant.handle)
+        del self._by_handle[tenant.handle]
+        try:
+            self._files.remove(vm_uuid, self._files.held_keys(vm_uuid, entry.pairs))
+        except SpawnerError as error:
+            # The VM is gone all the same; what is still held is let go of at the next start.
+            log.error("VM %s: %s", vm_uuid, error)
+        finally:
+            self._workforce.retire(tenant)
+
+    def snapshot(self) -> EngineSnapshot:
+        """Reads all counters at one moment."""
+        counters = self._mediator.counters()
+        return EngineSnapshot(
+            running=self._running,
+            device=self._device.status,
+            vms={uuid: self._status(entry) for uuid, entry in self._entries.items()},
+            events_dropped=counters.events_dropped,
+            requests_total=counters.answered,
+        )
+
+    # --- VMs ----------------------------------------------------------------------------------
+
+    def _add_vm(self, vm: Vm, peer_uid: int) -> None:
+        fds = self._recover_files(vm.vm_uuid)
+        if fds is not None:
+            try:
+                self._take_over(vm, peer_uid, fds)
+                self._files.open_to(vm.vm_uuid, peer_uid)
+                return
+            except LayoutMismatchError as error:
+                log.error("VM %s: its clients must connect anew: %s", vm.vm_uuid, error)
+        self._take_over(vm, peer_uid, self._files.create(vm.vm_uuid, peer_uid, self._sizes()))
+
+    def _take_over(self, vm: Vm, peer_uid: int, fds: VmFds) -> None:
+        """Gives a VM and its descriptors to the engine. Raises EngineError; nothing stays open."""
+        ring = os.dup(fds.ring)
+        try:
+            handle = self._mediator.add_vm(self._identity(vm, peer_uid), fds)
+        except EngineError:
+            os.close(ring)
+            raise
+        entry = _Entry(Tenant(handle, vm.vm_uuid, ring), vm, peer_uid, len(fds.host_doorbells))
+        self._entries[vm.vm_uuid] = self._by_handle[handle] = entry
+        if self._running:
+            self._workforce.review(entry.tenant)
+
+    def _recover_files(self, vm_uuid: str) -> VmFds | None:
+        prefix = f"vm/{vm_uuid}/"
+        held = {
+            key: self._held.pop(key)
+            for key in [k for k in self._held if k.startswith(prefix) and "/worker/" not in k]
+        }
+        fds = self._files.recover(vm_uuid, held)
+        if fds is None:
+            for entry in held.values():
+                close_fds(entry.fds)
+        return fds
+
+    def _sizes(self) -> VmFileSizes:
+        vms = self._config.vms
+        return VmFileSizes(
+            slots=vms.max_queued_per_vm,
+            pairs=vms.ring_queue_pairs,
+            entries=vms.ring_entries,
+            data_bytes=vms.ring_data_bytes,
+        )
+
+    def _identity(self, vm: Vm, peer_uid: int) -> VmIdentity:
+        return VmIdentity(
+            uuid=vm.vm_uuid,
+            vm_id=vm.vm_id,
+            peer_uid=peer_uid,
+            weight=vm.weight,
+            max_queued=vm.max_queue_depth,
+            pool_id=vm.pool_id or "",
+            priority=int(vm.priority),
+        )
+
+    def _uid_of(self, peer: PeerRule) -> int:
+        if peer.uid is not None:
+            return peer.uid
+        name = self._config.vms.qemu_user
+        if name.isdecimal():
+            return int(name)
+        try:
+            return pwd.getpwnam(name).pw_uid
+        except KeyError:
+            raise EngineError(
+                f"there is no account {name}, which is to run QEMU",
+                "Set [vms] qemu_user in vgpud.toml, or register the VM with --peer=uid:N.",
+            ) from None
+
+    def _tenant_empty(self, tenant: Tenant) -> None:
+        """A retired VM has no workers any more."""
+        if not self._mediator.remove_vm(tenant.handle):
+            log.error("VM %s: the engine still waits for a worker of it", tenant.vm_uuid)
+        os.close(tenant.ring)
+
+    def _status(self, entry: _Entry) -> VmStatus:
+        c = self._mediator.vm_counters(entry.tenant.handle)
+        return VmStatus(
+            connected_stub=c.stub_connected,
+            connected_ring=c.ring_connected,
+            queued=c.queued,
+            running=c.running,
+            completed=c.completed,
+            refused=c.refused,
+            failed=c.failed,
+            faults=c.faults,
+            worker_pid=c.launch.pid,
+            gpu_time_ns=c.device_ns,
+            wait_ns_total=c.wait_ns_total,
+            wait_ns_max=c.wait_ns_max,
+        )
+
+    # --- news ---------------------------------------------------------------------------------
+
+    def _news(self) -> None:
+        for event in self._mediator.events():
+            self._tell(event)
+        dropped = self._mediator.counters().events_dropped
+        if dropped != self._events_dropped:
+            # Something was not heard: look at everybody.
+            log.warning("%d events of the engine were lost", dropped - self._events_dropped)
+            self._events_dropped = dropped
+            for entry in list(self._entries.values()):
+                self._workforce.review(entry.tenant)
+
+    def _tell(self, event: Event) -> None:
+        if event.type is EventType.IDLE:
+            if self._on_idle is not None:
+                self._on_idle()
+            return
+        found = self._by_handle.get(event.vm)
+        if found is None:
+            return  # of a VM that was removed meanwhile
+        uuid, transport = found.tenant.vm_uuid, ""
+        if event.type not in (EventType.FAULT, EventType.WORKERS):
+            transport = Transport(event.a).name.lower()
+        match event.type:
+            case EventType.WORKERS:
+                self._review(found.tenant)
+            case EventType.CONNECTED:
+                log.info("VM %s: connected over %s (pid %d)", uuid, transport, event.b)
+            case EventType.DISCONNECTED:
+                log.info("VM %s: disconnected from %s", uuid, transport)
+            case EventType.PEER_REFUSED:
+                log.warning(
+                    "VM %s: refused uid %d (pid %d) on %s: only uid %d may connect",
+                    uuid,
+                    event.b & 0xFFFF_FFFF,
+                    event.b >> 32,
+                    transport,
+                    found.peer_uid,
+                )
+            case EventType.SECOND_CLIENT:
+                log.warning(
+                    "VM %s: refused a second client on %s (pid %d)", uuid, transport, event.b >> 32
+                )
+            case EventType.FAULT:
+                log.warning("VM %s: fault: %s", uuid, _fault(event))
+
+    def _review(self, tenant: Tenant) -> None:
+        try:
+            self._workforce.review(tenant)
+        except (EngineError, SpawnerError) as error:
+            log.error("VM %s: %s", tenant.vm_uuid, error)
+
+
+def _fault(event: Event) -> str:
+    match Fault(event.a):
+        case Fault.FRAME:
+            return f"malformed frame (status {event.b:#04x})"
+        case Fault.FOREIGN_ID:
+            return f"a message claims to be VM {event.b}"
+        case Fault.RING:
+            return f"impossible ring indices on queue pair {event.b}"
+        case Fault.ENTRY:
+            return f"malformed submission on queue pair {event.b}"
+        case Fault.WORKER:
+            return f"its worker {event.b} broke the rules of its channel"
+        case Fault.RUN_TIMEOUT:
+            return f"its work ran longer than run_timeout_ms (worker {event.b})"
+        case Fault.BUILD_TIMEOUT:
+            return f"its build ran longer than build_timeout_ms (worker {event.b})"
+        case Fault.CRASH:
+            how = f"signal {event.b}" if event.b < 256 else f"exit status {event.b - 256}"
+            return f"its worker ended: {how}"

@@ -1,0 +1,116 @@
+"""Which device work will run on: asked of a probe, a process that may die of the answer.
+
+A device's library runs in the process that loads it, and some abort. So vgpud never loads one: the
+spawner starts a worker in the role of a probe, which describes the device and exits.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgpud.config import DeviceConfig
+from vgpud.errors import EngineError, SpawnerError
+from vgpud.model.engine import DeviceStatus
+from vgpud.pocl import find_bundled_pocl
+from vgpud.spawner import Role, Spawner, SpawnerRefusedError, WorkerProcess
+from vgpud.worker_messages import READY_BYTES, unpack_ready
+
+log = logging.getLogger(__name__)
+
+ICD_DIRECTORY = Path("/etc/OpenCL/vendors")
+SYSTEM_LOADER = "libOpenCL.so.1"
+PROBE_SLOTS = 4
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that answered: how workers reach it, and what it says it is.
+
+    `info` is struct vgpu_device_info, empty when there is no device; `status.reason` says why.
+    """
+
+    settings: Mapping[str, str]
+    info: bytes
+    status: DeviceStatus
+
+
+def find_device(spawner: Spawner, config: DeviceConfig, timeout_s: float) -> Device:
+    """The first device that works, in the order: as configured, a system's ICD, the bundled PoCL.
+
+    Blocks until a probe has answered, at most `timeout_s` for each. Never raises: a host whose
+    device does not work can still be administered.
+    """
+    reasons = []
+    for settings in _candidates(config):
+        where = settings.get("VGPU_OPENCL_LIBRARY", settings["VGPU_BACKEND"])
+        try:
+            return _probe(spawner, settings, timeout_s, config.vm_memory_bytes)
+        except (EngineError, SpawnerError, OSError) as error:
+            log.warning("device: %s cannot be used: %s", where, error)
+            reasons.append(f"{where}: {error}")
+    reason = "; ".join(reasons) or "no OpenCL library was found, and PoCL is not installed"
+    return Device({}, b"", DeviceStatus(reason=reason))
+
+
+def _candidates(config: DeviceConfig) -> Iterator[dict[str, str]]:
+    if config.backend == "null":
+        yield {"VGPU_BACKEND": "null"}
+        return
+    common = {"VGPU_BACKEND": "opencl", "VGPU_DEVICE_INDEX": str(config.device_index)}
+    if config.cpu_threads:
+        common["VGPU_CPU_THREADS"] = str(config.cpu_threads)
+    if config.opencl_library:
+        yield common | {"VGPU_OPENCL_LIBRARY": config.opencl_library}
+        return
+    if ICD_DIRECTORY.is_dir() and any(ICD_DIRECTORY.glob("*.icd")):
+        yield common | {"VGPU_OPENCL_LIBRARY": SYSTEM_LOADER}
+    bundled = find_bundled_pocl()
+    if bundled is not None:
+        yield common | {"VGPU_OPENCL_LIBRARY": str(bundled)}
+
+
+def _probe(
+    spawner: Spawner, settings: Mapping[str, str], timeout_s: float, memory_bytes: int
+) -> Device:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        with theirs:
+            process = _spawn_probe(spawner, theirs, settings)
+        os.close(process.pidfd)
+        ours.settimeout(timeout_s)
+        try:
+            message = ours.recv(READY_BYTES + 1)
+        except TimeoutError:
+            spawner.kill(process.worker_id)
+            raise EngineError(f"its probe did not answer within {timeout_s:g} s") from None
+    if not message:
+        raise EngineError("its probe died while it looked at the device")
+    ready = unpack_ready(message)
+    if ready.error_number:
+        raise EngineError(ready.reason or os.strerror(ready.error_number))
+    return Device(settings, with_quota(ready.device, memory_bytes), ready.status())
+
+
+def _spawn_probe(
+    spawner: Spawner, control: socket.socket, settings: Mapping[str, str]
+) -> WorkerProcess:
+    """A predecessor's probe may not have ended yet: then its slot is taken, and the next one is."""
+    for slot in range(PROBE_SLOTS - 1):
+        try:
+            return spawner.spawn_worker(Role.PROBE, slot, control, settings, "probe")
+        except SpawnerRefusedError as error:
+            if error.error_number != errno.EBUSY:
+                raise
+    return spawner.spawn_worker(Role.PROBE, PROBE_SLOTS - 1, control, settings, "probe")
+
+
+def with_quota(info: bytes, memory_bytes: int) -> bytes:
+    """The description with what a VM may allocate, where a probe had no VM to ask about."""
+    offset = 8 + 96 + 48 + 48 + 16 + 3 * 8
+    return info[:offset] + memory_bytes.to_bytes(8, "little") + info[offset + 8 :]
