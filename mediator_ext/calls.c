@@ -3,9 +3,9 @@
  *
  * Theory of operation
  *
- * Every mediator_*() call is a function that runs on the reactor thread, and a wrapper that hands it
- * over by control_call() and waits. Arguments are checked by the function that uses them. The contract
- * is mediator.h.
+ * Every mediator_*() call is a function that runs on the reactor thread, and a wrapper that hands
+ * it over by control_call() and waits. Arguments are checked by the function that uses them. The
+ * contract is mediator.h.
  */
 #include <errno.h>
 #include <string.h>

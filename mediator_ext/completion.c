@@ -27,7 +27,6 @@ static bool finish(struct request *r, enum vgpu_status status)
     if (there) {
         request_set_state(r, REQUEST_DONE);
         t->ops->answer(t, slot);
-        vm->mediator->answered++;
     } else {
         request_set_state(r, REQUEST_FREE);
     }
@@ -38,10 +37,14 @@ static bool finish(struct request *r, enum vgpu_status status)
 static void finish_accepted(struct request *r, enum vgpu_status status)
 {
     struct mediator_vm_stats *stats = &r->vm->stats;
+    struct mediator *m = r->vm->mediator;
 
-    if (!finish(r, status))
+    if (!finish(r, status)) {
         stats->dropped++;
-    else if (status == VGPU_OK)
+        return;
+    }
+    m->answered++;
+    if (status == VGPU_OK)
         stats->completed++;
     else
         stats->failed++;

@@ -3,10 +3,11 @@
  *
  * Theory of operation
  *
- * The reactor owns the engine, without a lock. A control call leaves a function and its argument here,
- * wakes the reactor by an eventfd and waits; the reactor runs it between two events and wakes the
- * caller. So a call takes effect at once, as a whole, and blocks its caller for one turn at most.
- * Before the reactor thread is started and after it has ended, the caller runs the function itself.
+ * The reactor owns the engine, without a lock. A control call leaves a function and its argument
+ * here, wakes the reactor by an eventfd and waits; the reactor runs it between two events and wakes
+ * the caller. So a call takes effect at once, as a whole, and blocks its caller for one turn at
+ * most. Before the reactor thread is started and after it has ended, the caller runs the function
+ * itself.
  */
 #include "control.h"
 
@@ -75,7 +76,8 @@ void control_close(struct control *c)
 }
 
 /**
- * control_call() - Have @call run on the reactor thread, and wait for it; any thread but the reactor's
+ * control_call() - Have @call run on the reactor thread, and wait for it; any thread but the
+ * reactor's
  *
  * Return: what @call returned
  */

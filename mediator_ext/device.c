@@ -15,11 +15,13 @@
  *
  * Doorbells: while a pair is active it is polled at the end of every turn, with sq_need_doorbell 0.
  * When nothing more is there, the flag is set, and the tail looked at once more after a full fence;
- * the guest does the mirror image, so a wake-up is never lost.
+ * the guest does the mirror image, so a wake-up is never lost. A pair with entries for which there is
+ * no slot stays active: its guest has rung and will not again; the engine wakes the transport.
  */
 #include "device.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -37,8 +39,9 @@ bool device_layout_valid(const struct journal_layout *layout)
 {
     return layout->qp_count >= 1 && layout->qp_count <= VGPU_QP_MAX &&
            layout->entries >= VGPU_RING_ENTRIES_MIN && layout->entries <= VGPU_RING_ENTRIES_MAX &&
-           (layout->entries & (layout->entries - 1)) == 0 && layout->data_bytes >= VGPU_PART_ALIGN &&
-           layout->data_bytes <= DATA_BYTES_MAX && layout->data_bytes % VGPU_PART_ALIGN == 0;
+           (layout->entries & (layout->entries - 1)) == 0 &&
+           layout->data_bytes >= VGPU_PART_ALIGN && layout->data_bytes <= DATA_BYTES_MAX &&
+           layout->data_bytes % VGPU_PART_ALIGN == 0;
 }
 
 /** device_geometry() - Where everything lies; the whole is a power of two, as a PCI BAR must be */
@@ -68,12 +71,13 @@ struct ring_geometry device_geometry(const struct journal_layout *layout)
 int device_map(struct ring_device *d, struct journal_ring *journal, int fd)
 {
     struct ring_geometry g = device_geometry(&journal->layout);
+    int seals = fcntl(fd, F_GET_SEALS);
     void *memory;
     struct stat st;
 
     if (fstat(fd, &st))
         return -errno;
-    if ((uint64_t)st.st_size != g.bytes)
+    if ((uint64_t)st.st_size != g.bytes || seals < 0 || !(seals & F_SEAL_SHRINK))
         return -EPROTO;
     memory = mmap(NULL, g.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED)
@@ -134,7 +138,6 @@ void device_attach(struct ring_device *d, const struct mediator_vm *vm,
     j->attachment++;
     j->device_status = VGPU_DEVICE_WAITING;
     j->layout.features = features_of(info);
-    memset(d->guest, 0, sizeof(*d->guest));
     for (uint32_t i = 0; i < j->layout.qp_count; i++) {
         struct ring_pair *pair = &d->pair[i];
 
@@ -144,6 +147,7 @@ void device_attach(struct ring_device *d, const struct mediator_vm *vm,
         pair->outstanding = 0;
         pair->posted_from = 0;
         pair->active = false;
+        pair->attention = false;
     }
     *d->host = (struct vgpu_host_page){
         .magic = VGPU_RING_MAGIC,
@@ -165,16 +169,24 @@ void device_attach(struct ring_device *d, const struct mediator_vm *vm,
         .data_bytes = j->layout.data_bytes,
     };
     device_identity(d, vm);
+    /* Last: a guest that has asked for a reset, in which an engine dies, still asks for it then. */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    memset(d->guest, 0, sizeof(*d->guest));
 }
 
 /** device_resume() - Take up a device where the last engine stopped, after its answers were reposted */
 void device_resume(struct ring_device *d, const struct journal *journal)
 {
+    /* The journal was written first: the guest may not have been told. */
+    d->host->device_status = d->journal->device_status;
     for (uint32_t i = 0; i < d->journal->layout.qp_count; i++) {
         struct ring_pair *pair = &d->pair[i];
 
-        pair->posted_from = pair->journal->cq_tail - 1; /* when in doubt, one interrupt too many */
-        pair->active = true;
+        /* What the last engine posted may not have been announced. Before the features are agreed on
+         * there is nothing to poll for. */
+        pair->attention = true;
+        pair->posted_from = pair->journal->cq_tail;
+        pair->active = d->journal->device_status == VGPU_DEVICE_OK;
         __atomic_store_n(&pair->host->sq_head, pair->journal->sq_head, __ATOMIC_RELEASE);
         __atomic_store_n(&pair->host->cq_tail, pair->journal->cq_tail, __ATOMIC_RELEASE);
         pair->host->state = pair->journal->error ? VGPU_PAIR_ERROR : VGPU_PAIR_OK;
@@ -207,10 +219,17 @@ static bool negotiated(struct ring_device *d)
         return false;
     accepted[0] = __atomic_load_n(&d->guest->accepted[0], __ATOMIC_RELAXED);
     accepted[1] = __atomic_load_n(&d->guest->accepted[1], __ATOMIC_RELAXED);
-    j->device_status = accepted[0] & ~j->layout.features || accepted[1] ? VGPU_DEVICE_FAILED
-                                                                         : VGPU_DEVICE_OK;
+    j->device_status =
+        accepted[0] & ~j->layout.features || accepted[1] ? VGPU_DEVICE_FAILED : VGPU_DEVICE_OK;
     __atomic_store_n(&d->host->device_status, j->device_status, __ATOMIC_RELEASE);
+    d->pair[0].attention = true;
     return j->device_status == VGPU_DEVICE_OK;
+}
+
+/** device_reset_wanted() - Has the guest asked for a reset? */
+bool device_reset_wanted(const struct ring_device *d)
+{
+    return __atomic_load_n(&d->guest->status, __ATOMIC_ACQUIRE) == VGPU_GUEST_RESET;
 }
 
 static void pair_fails(struct ring_device *d, struct transport *t, uint32_t qp)
@@ -220,6 +239,8 @@ static void pair_fails(struct ring_device *d, struct transport *t, uint32_t qp)
     pair->journal->error = 1;
     pair->host->state = VGPU_PAIR_ERROR;
     pair->active = false;
+    pair->attention = true;
+    transport_wake(t);
     transport_fault(t, MEDIATOR_FAULT_RING, qp);
 }
 
@@ -319,12 +340,12 @@ bool device_arm(struct ring_device *d, struct transport *t, uint32_t qp)
         return false;
     __atomic_store_n(&pair->host->sq_need_doorbell, 1, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (takeable(d, t, qp) && transport_may_take(t) && transport_has_room(t)) {
-        __atomic_store_n(&pair->host->sq_need_doorbell, 0, __ATOMIC_RELAXED);
-        return true;
+    if (takeable(d, t, qp) == 0) {
+        pair->active = false;
+        return false;
     }
-    pair->active = false;
-    return false;
+    __atomic_store_n(&pair->host->sq_need_doorbell, 0, __ATOMIC_RELAXED);
+    return transport_may_take(t) && transport_has_room(t);
 }
 
 static void write_completion(struct ring_device *d, struct journal_slot *slot)
@@ -367,12 +388,17 @@ void device_repost(struct ring_device *d, struct journal_slot *slot)
     write_completion(d, slot);
 }
 
-/** device_interrupt_due() - Does what was posted since the last call want an interrupt? */
+/** device_interrupt_due() - Does what was posted, or happened, since the last call want one? */
 bool device_interrupt_due(struct ring_device *d, uint32_t qp)
 {
     struct ring_pair *pair = &d->pair[qp];
     uint32_t from = pair->posted_from, to = pair->journal->cq_tail, event;
 
+    if (pair->attention) {
+        pair->attention = false;
+        pair->posted_from = to;
+        return true;
+    }
     if (from == to)
         return false;
     pair->posted_from = to;

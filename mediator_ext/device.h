@@ -1,7 +1,8 @@
 /*
  * device.h - The version 2 device: queue pairs in shared memory
  *
- * Knows the memory, not how the guest came by it, nor how a doorbell sounds: that is the transport's.
+ * Knows the memory, not how the guest came by it, nor how a doorbell sounds: that is the
+ * transport's.
  */
 #ifndef VGPUD_DEVICE_H
 #define VGPUD_DEVICE_H
@@ -20,6 +21,7 @@ struct ring_pair {
     uint32_t outstanding; /* taken and not answered */
     uint32_t posted_from; /* cq_tail when interrupts were last considered */
     bool active;          /* polled each turn; its doorbell is disarmed */
+    bool attention;       /* something but a completion is to be looked at: interrupt it */
 };
 
 struct ring_device {
@@ -43,6 +45,9 @@ int device_map(struct ring_device *d, struct journal_ring *journal, int fd);
 void device_unmap(struct ring_device *d);
 void device_attach(struct ring_device *d, const struct mediator_vm *vm,
                    const struct vgpu_device_info *info);
+/* Has the guest asked for a reset? Then its client is as good as gone, and device_attach() is due.
+ * */
+bool device_reset_wanted(const struct ring_device *d);
 void device_resume(struct ring_device *d, const struct journal *journal);
 void device_identity(struct ring_device *d, const struct mediator_vm *vm);
 
@@ -53,7 +58,7 @@ void device_answer(struct ring_device *d, struct journal_slot *slot);
 void device_repost(struct ring_device *d, struct journal_slot *slot);
 /* Arm the doorbell. Return: true when something has come meanwhile; then it is not armed. */
 bool device_arm(struct ring_device *d, struct transport *t, uint32_t qp);
-/* Does what was posted since the last call want an interrupt? */
+/* Does what was posted, or happened, since the last call want an interrupt? */
 bool device_interrupt_due(struct ring_device *d, uint32_t qp);
 
 #endif

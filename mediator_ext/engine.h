@@ -2,8 +2,8 @@
  * engine.h - The engine's own structures, shared by its parts
  *
  * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, executor.c, workers.c,
- * completion.c, recover.c and nobody else. All of it belongs to the reactor thread, but for `events` (event_ring.h) and `control`
- * (control.h), which say themselves who may touch what.
+ * completion.c, recover.c and nobody else. All of it belongs to the reactor thread, but for
+ * `events` (event_ring.h) and `control` (control.h), which say themselves who may touch what.
  */
 #ifndef VGPUD_ENGINE_H
 #define VGPUD_ENGINE_H
@@ -102,6 +102,7 @@ struct mediator {
     struct vgpu_device_info device_info;
 
     uint32_t in_use; /* slots, over all VMs */
+    uint64_t next_sweep_ns; /* of the queues, 0 = none is due */
     uint64_t accepted, answered, turns;
 };
 
@@ -139,6 +140,10 @@ void workers_check_deadlines(struct mediator *m, uint64_t now_ns);
 int workers_attach(struct vm *vm, enum mediator_lane lane, const struct mediator_worker *worker);
 void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t detail);
 void workers_refused(struct vm *vm, enum mediator_lane lane, uint32_t retry_us);
+
+/* queue_timeout.c */
+int queue_timeout_ms(struct mediator *m, uint64_t now_ns);
+void queue_timeout_check(struct mediator *m, uint64_t now_ns);
 
 /* completion.c */
 void complete(struct request *r, enum vgpu_status status);

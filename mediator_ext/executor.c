@@ -7,14 +7,16 @@
  * build lane. dispatch() and take_reply() are the whole path of a unit.
  *
  * The device belongs to one VM at a time. The scheduler says whose turn it is; further units of that
- * VM are queued behind the first one, up to units_in_flight, until its quantum is used up or a higher
- * class waits. When all of them are back the scheduler is asked again. A unit is charged from the
+ * VM are queued behind the first one, up to units_in_flight (more when they are very short), until its
+ * quantum is used up or a higher class waits. When all of them are back the scheduler is asked again. A unit is charged from the
  * moment it could run, max(its dispatch, the completion before it), to its reply, by the engine's clock.
  *
  * A reply says DONE, or that the unit is not finished: CONTINUE and BOUNCED put it back to the head of
  * its stream, NEED_BUILD into the build lane, where one unit of a VM at a time goes to the VM's build
  * worker and, after that, back again with WORKER_UNIT_BUILT. Progress is enforced: CONTINUE must move
- * first_op on, and the same op is not built twice in a row.
+ * first_op on, the same op is not built twice in a row, and BOUNCED is only for what was in flight
+ * behind a unit that came back. A worker that answers as fast as it is asked is left for the next turn
+ * after a few rounds, so that the other VMs' sockets and rings are looked at.
  *
  * A worker that takes longer than its limit, or breaks the channel's rules, is doomed: it gets nothing
  * more and is not listened to. The control plane is told, has it killed, and reports it gone; until
@@ -23,6 +25,9 @@
 #include "engine.h"
 
 #include <errno.h>
+
+#define ROUNDS_PER_TURN 16u
+#define SHORT_UNITS_NS  20000u
 
 _Static_assert((int)SCHED_EXEC == (int)MEDIATOR_LAUNCH && (int)SCHED_BUILD == (int)MEDIATOR_BUILD,
                "a lane and its worker have one number");
@@ -173,27 +178,36 @@ static void dispatch(struct request *r, uint64_t now_ns)
     worker_link_put(link, &unit, index);
 }
 
+/* May one more unit be queued behind those of the VM that has the device? Its quantum bounds the time,
+ * units_in_flight the number, unless all of them together are shorter than a hand-over between VMs. */
+static bool may_add(const struct mediator *m, const struct vm *vm, uint64_t now_ns)
+{
+    uint64_t estimate_ns = vm->sched.party[SCHED_EXEC].estimate_ns;
+
+    if (now_ns >= m->device.quantum_end || worker_link_full(&vm->link[MEDIATOR_LAUNCH]))
+        return false;
+    return m->device.in_flight < m->config.units_in_flight ||
+           m->device.in_flight * estimate_ns < SHORT_UNITS_NS;
+}
+
 static void fill_device(struct mediator *m, uint64_t now_ns)
 {
     struct device_slot *device = &m->device;
-    struct sched_unit *unit;
+    struct sched_unit *unit = NULL;
 
-    while (device->in_flight < m->config.units_in_flight) {
-        if (device->vm) {
-            struct worker_link *link = &device->vm->link[MEDIATOR_LAUNCH];
-
-            if (now_ns >= device->quantum_end || worker_link_full(link))
-                break;
-            unit = scheduler_pick_more(&m->scheduler, SCHED_EXEC, &device->vm->sched);
-        } else {
-            unit = scheduler_pick(&m->scheduler, SCHED_EXEC);
-        }
+    if (!device->vm) {
+        unit = scheduler_pick(&m->scheduler, SCHED_EXEC);
+        if (!unit)
+            return;
+        dispatch(request_of_unit(unit), now_ns);
+    }
+    while (may_add(m, device->vm, now_ns)) {
+        unit = scheduler_pick_more(&m->scheduler, SCHED_EXEC, &device->vm->sched);
         if (!unit)
             break;
         dispatch(request_of_unit(unit), now_ns);
     }
-    if (device->vm)
-        worker_link_publish(&device->vm->link[MEDIATOR_LAUNCH]);
+    worker_link_publish(&device->vm->link[MEDIATOR_LAUNCH]);
 }
 
 static void fill_builds(struct mediator *m, uint64_t now_ns)
@@ -214,16 +228,17 @@ static void put_back(struct request *r, uint8_t lane, uint64_t cost_ns)
 {
     struct vm *vm = r->vm;
 
-    r->slot->lane = lane;
     r->unit.lane = lane;
+    scheduler_return(&vm->mediator->scheduler, &r->unit, cost_ns);
     if (r->slot->state == REQUEST_CANCELLED) {
-        /* Its client is gone: no reason to go on with it. */
-        scheduler_complete(&vm->mediator->scheduler, &r->unit, cost_ns);
+        /* Its client is gone: no reason to go on with it. What it has held up is on its way back. */
+        scheduler_cancel(&vm->mediator->scheduler, &r->unit);
         complete(r, VGPU_CANCELLED);
         return;
     }
+    /* In this order: while the state is RUNNING, `lane` says whose unit_index the slot has. */
     request_set_state(r, REQUEST_QUEUED);
-    scheduler_return(&vm->mediator->scheduler, &r->unit, cost_ns);
+    __atomic_store_n(&r->slot->lane, lane, __ATOMIC_RELEASE);
     executor_want_worker(vm, link_for(vm, lane));
 }
 
@@ -264,7 +279,7 @@ static bool outcome_allowed(const struct request *r, const struct worker_reply *
     case WORKER_DONE:
         return true;
     case WORKER_BOUNCED:
-        return r->unit.picked_lane == SCHED_EXEC;
+        return r->unit.picked_lane == SCHED_EXEC && r->unit.stream->held;
     case WORKER_CONTINUE:
         return r->unit.picked_lane == SCHED_EXEC && reply->op_index >= first_op &&
                reply->op_index < VGPU_COMMAND_OPS_MAX;
@@ -360,10 +375,22 @@ void executor_enqueue(struct request *r)
         executor_want_worker(r->vm, link_for(r->vm, r->unit.lane));
 }
 
+/* Have the reactor come back without waiting. Return: false = there is nothing to do that by */
+static bool come_back(const struct vm *vm)
+{
+    for (int i = 0; i < 3; i++)
+        if (vm->transport[i]) {
+            transport_wake(vm->transport[i]);
+            return true;
+        }
+    return false; /* retired: nothing new comes, so what is out is soon back */
+}
+
 /** executor_run() - Take what is back, send what may go, and ask to be told when the next is back */
 void executor_run(struct mediator *m)
 {
-    bool again;
+    const struct vm *busy;
+    uint32_t rounds = 0;
 
     do {
         take_all_replies(m);
@@ -373,10 +400,13 @@ void executor_run(struct mediator *m)
             fill_device(m, now_ns);
             fill_builds(m, now_ns);
         }
-        again = m->device.vm && !worker_link_sleep(&m->device.vm->link[MEDIATOR_LAUNCH]);
+        busy = m->device.vm && !worker_link_sleep(&m->device.vm->link[MEDIATOR_LAUNCH])
+                   ? m->device.vm
+                   : NULL;
         for (uint32_t i = 0; i < m->builds; i++)
-            again |= !worker_link_sleep(&m->building[i]->link[MEDIATOR_BUILD]);
-    } while (again);
+            if (!worker_link_sleep(&m->building[i]->link[MEDIATOR_BUILD]))
+                busy = m->building[i];
+    } while (busy && (++rounds < ROUNDS_PER_TURN || !come_back(busy)));
 }
 
 /**

@@ -3,9 +3,9 @@
  *
  * Theory of operation
  *
- * One datagram with the descriptor, not answered (spawn_protocol.h): once it is sent, the descriptor
- * is in the spawner's queue, and survives us. So a connection can be held before the first byte of it
- * is served, without waiting for anybody.
+ * One datagram with the descriptor, not answered (spawn_protocol.h): once it is sent, the
+ * descriptor is in the spawner's queue, and survives us. So a connection can be held before the
+ * first byte of it is served, without waiting for anybody.
  */
 #include "hold.h"
 

@@ -4,8 +4,8 @@
  * Theory of operation
  *
  * See journal.h. A journal is formatted once, before it is held; an engine that is given one checks
- * that it is of this version and of the size its own numbers imply, and refuses it otherwise: it was
- * written by another release, and guessing would mean losing requests or answering them twice.
+ * that it is of this version and of the size its own numbers imply, and refuses it otherwise: it
+ * was written by another release, and guessing would mean losing requests or answering them twice.
  */
 #include "journal.h"
 

@@ -7,16 +7,18 @@
  * links, stream tables) is rebuilt from them.
  *
  * A SIGKILL can fall between any two stores, and the next engine sees all stores before it (the
- * memory is shared and coherent; only the compiler could reorder them: states and indices are stored
- * with release order). The rules, by who needs them:
+ * memory is shared and coherent; only the compiler could reorder them: states and indices are
+ * stored with release order). The rules, by who needs them:
  *
- *   taking from a ring     fill the slot, state RECEIVED with sq_index = head; pair.sq_head = head + 1;
- *                          state QUEUED. A RECEIVED slot with sq_index >= pair.sq_head was not taken.
+ *   taking from a ring     fill the slot, state RECEIVED with sq_index = head; pair.sq_head =
+ *                          head + 1; state QUEUED. A RECEIVED slot with sq_index >= pair.sq_head
+ *                          was not taken.
  *   sending to a worker    slot.unit_index = tail, state RUNNING; write the unit; link.unit_tail =
  *                          tail + 1; publish. A RUNNING slot with unit_index >= link.unit_tail was
  *                          not sent.
  *   a reply                the new state of the slot; then link.reply_head + 1. Replies come in the
- *                          order of units: a reply to a unit whose slot has moved on was read before.
+ *                          order of units: a reply to a unit whose slot has moved on was read
+ *                          before.
  *   answering on a ring    state DONE with the answer; slot.cq_index = pair.cq_tail, state POSTING;
  *                          write the completion; publish; pair.cq_tail + 1; state FREE. POSTING is
  *                          done again: the same bytes at the same place.
@@ -45,9 +47,9 @@
  *   FREE       not in use. request_take() -> RECEIVED.
  *   RECEIVED   being filled by a transport. submit() -> QUEUED. Never seen outside one call, but by
  *              a recovery, which frees it.
- *   QUEUED     in its stream's FIFO; the scheduler may pick it. executor -> RUNNING; an instant one,
+ *   QUEUED     in its stream's FIFO; the scheduler may pick it. executor -> RUNNING; an instant,
  *              or a refusal, -> DONE; its client goes away -> FREE (dropped).
- *   RUNNING    a worker has it. DONE, or QUEUED again (CONTINUE, NEED_BUILD, BOUNCED), or CANCELLED.
+ *   RUNNING    a worker has it. -> DONE, QUEUED (CONTINUE, NEED_BUILD, BOUNCED) or CANCELLED.
  *   CANCELLED  a worker has it, its client is gone: the answer will be dropped. -> FREE.
  *   DONE       the answer is known and not given. completion -> POSTING (ring) or FREE (socket).
  *   POSTING    the answer is being written to a ring. -> FREE.
@@ -119,7 +121,8 @@ struct journal_stub {
     uint64_t rx_span; /* head | tail << 32, free-running offsets: moved by one store */
     uint64_t tx_span;
     uint32_t reserved;
-    uint32_t ids_count; /* ids this VM has had since it connected, the last 16: a header may name any */
+    /* Ids this VM has had since it connected, the last 16: a header may name any of them. */
+    uint32_t ids_count;
     uint32_t ids[16];
     uint8_t rx[JOURNAL_RX_BYTES]; /* ring */
 };

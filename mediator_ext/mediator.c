@@ -4,13 +4,14 @@
  * Theory of operation
  *
  * A request's way: transport_*.c receives, wire.c or device.c reads it, submit() below asks
- * admission.c, puts it into its stream (request.c, scheduler.c); executor.c sends it to its VM's worker
- * and takes the reply; completion.c answers through the transport it came by. submit() is the only way
- * in, complete() the only way out.
+ * admission.c, puts it into its stream (request.c, scheduler.c); executor.c sends it to its VM's
+ * worker and takes the reply; completion.c answers through the transport it came by. submit() is
+ * the only way in, complete() the only way out.
  *
  * A turn of the reactor: deal with a batch of events; take replies and fill the device; let the
- * transports that were woken send their answers and take what they have; if that brought requests, fill
- * the device once more. It sleeps only when no transport is woken. One thread, no locks, no allocation.
+ * transports that were woken send their answers and take what they have; if that brought requests,
+ * fill the device once more. It sleeps only when no transport is woken. One thread, no locks, no
+ * allocation.
  *
  * What other threads may ask is in calls.c: each call is handed to the reactor by control.c.
  */
@@ -49,7 +50,8 @@ static void enqueue(struct vm *vm, struct request *r, struct stream *stream)
     completion_advance(vm, stream);
 }
 
-/* Refuse what has a slot or none: a transport either has a frame for it or answers through a slot. */
+/* Refuse what has a slot or none: a transport either has a frame for it or answers through a slot.
+ * */
 static bool refuse(struct transport *t, const struct request_received *what, struct request *r,
                    enum vgpu_status status, uint32_t retry_after_us)
 {
@@ -205,13 +207,31 @@ static void flush_woken(struct mediator *m)
     }
 }
 
+/* How long the reactor may wait, in milliseconds; -1 = until something happens. */
+static int wait_ms(struct mediator *m)
+{
+    uint64_t now_ns;
+    int workers, queue;
+
+    if (m->woken)
+        return 0;
+    now_ns = engine_now_ns();
+    workers = workers_timeout_ms(m, now_ns);
+    queue = queue_timeout_ms(m, now_ns);
+    if (workers < 0 || queue < 0)
+        return workers < 0 ? queue : workers;
+    return workers < queue ? workers : queue;
+}
+
 static void turn(struct mediator *m)
 {
-    uint64_t accepted;
+    uint64_t accepted, now_ns;
 
-    reactor_turn(&m->reactor, m->woken ? 0 : workers_timeout_ms(m, engine_now_ns()));
+    reactor_turn(&m->reactor, wait_ms(m));
     m->turns++;
-    workers_check_deadlines(m, engine_now_ns());
+    now_ns = engine_now_ns();
+    workers_check_deadlines(m, now_ns);
+    queue_timeout_check(m, now_ns);
     executor_run(m);
     accepted = m->accepted;
     flush_woken(m);
@@ -241,7 +261,7 @@ bool engine_config_valid(const struct mediator_config *c)
 {
     return c->max_queued_total > 0 && c->units_in_flight >= 1 && c->units_in_flight <= 32 &&
            c->max_builds >= 1 && c->max_builds <= MAX_BUILDS && c->quantum_us > 0 &&
-           c->run_timeout_ms > 0 && c->build_timeout_ms > 0;
+           c->run_timeout_ms > 0 && c->build_timeout_ms > 0 && c->queue_timeout_ms > 0;
 }
 
 struct mediator *mediator_new(const struct mediator_config *config)

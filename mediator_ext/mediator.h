@@ -1,13 +1,15 @@
 /*
  * mediator.h - The engine's contract: all that Python (or a test) may ask of it
  *
- * The engine is one object and, between mediator_start() and mediator_stop(), one reactor thread that
- * owns everything. The calls below may come from any one thread at a time; while the reactor runs they
- * are handed to it and take effect between two of its events, so each blocks for at most one turn of
- * the reactor (far below a millisecond), except where it says otherwise. Nothing here calls back.
+ * The engine is one object and, between mediator_start() and mediator_stop(), one reactor thread
+ * that owns everything. The calls below may come from any one thread at a time; while the reactor
+ * runs they are handed to it and take effect between two of its events, so each blocks for at most
+ * one turn of the reactor (far below a millisecond), except where it says otherwise. Nothing here
+ * calls back.
  *
- * Return values: 0 or a count, or a negative errno. Descriptors that are handed over are the engine's
- * from then on, also when the call fails: then they are closed. Times are CLOCK_MONOTONIC nanoseconds unless a name says otherwise.
+ * Return values: 0 or a count, or a negative errno. Descriptors that are handed over are the
+ * engine's from then on, also when the call fails: then they are closed. Times are CLOCK_MONOTONIC
+ * nanoseconds unless a name says otherwise.
  *
  * The part between the two markers is what cffi reads: plain declarations only.
  */
@@ -38,6 +40,7 @@ struct mediator_config {
     uint32_t quantum_us;       /* budget of one dispatch */
     uint32_t run_timeout_ms;   /* a unit on the device; past it its worker is to be killed */
     uint32_t build_timeout_ms; /* the same for a build */
+    uint32_t queue_timeout_ms; /* a request that was never begun is answered TIMEOUT */
 };
 
 struct mediator_vm {
@@ -149,11 +152,12 @@ void mediator_free(struct mediator *m);
 int mediator_start(struct mediator *m);
 void mediator_stop(struct mediator *m);
 
-/* Take nothing new, dispatch nothing more; MEDIATOR_IDLE follows when nothing runs. With @cancel what
- * is queued is answered CANCELLED. */
+/* Take nothing new, dispatch nothing more; MEDIATOR_IDLE follows when nothing runs. With @cancel
+ * what is queued is answered CANCELLED. */
 int mediator_drain(struct mediator *m, int cancel);
 
-/* Events: readable eventfd; reading the events re-arms it. Bounded and lossy, losses are counted. */
+/* Events: readable eventfd; reading the events re-arms it. Bounded and lossy, losses are counted.
+ * */
 int mediator_event_fd(struct mediator *m);
 int mediator_events(struct mediator *m, struct mediator_event *out, uint32_t max);
 
@@ -169,13 +173,15 @@ int mediator_set_device(struct mediator *m, const void *info, size_t size);
 int mediator_pool_set(struct mediator *m, uint8_t pool_id, uint32_t weight, int enabled);
 int mediator_pool_remove(struct mediator *m, uint8_t pool_id);
 
-/* Return: the handle (>= 0), or -EINVAL, -EBADF, -EPROTO (journal or ring of another layout), ... */
+/* Return: the handle (>= 0), or -EINVAL, -EBADF, -EPROTO (journal or ring of another layout), ...
+ * */
 int mediator_vm_add(struct mediator *m, const struct mediator_vm *vm,
                     const struct mediator_vm_fds *fds);
 int mediator_vm_set(struct mediator *m, uint32_t handle, const struct mediator_vm *vm);
 
-/* Queued requests are dropped, connections closed and let go of in the spawner. -EBUSY while a worker
- * is attached: kill it and report it gone first (mediator_vm_retire() makes it wanted no more). */
+/* Queued requests are dropped, connections closed and let go of in the spawner. -EBUSY while a
+ * worker is attached: kill it and report it gone first (mediator_vm_retire() makes it wanted no
+ * more). */
 int mediator_vm_retire(struct mediator *m, uint32_t handle);
 int mediator_vm_remove(struct mediator *m, uint32_t handle);
 

@@ -4,9 +4,9 @@
  * Theory of operation
  *
  * A VM's sockets belong to that VM alone: whoever is let in on one speaks as that VM, whatever its
- * messages say. So the kernel is asked (SO_PEERCRED) before a single byte is served: only the uid that
- * the VM is registered with, and only one client at a time. Who is refused sees its connection closed;
- * the event names its pid and uid, for the log.
+ * messages say. So the kernel is asked (SO_PEERCRED) before a single byte is served: only the uid
+ * that the VM is registered with, and only one client at a time. Who is refused sees its connection
+ * closed; the event names its pid and uid, for the log.
  */
 #include <errno.h>
 #include <sys/socket.h>

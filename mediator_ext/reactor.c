@@ -3,12 +3,13 @@
  *
  * Theory of operation
  *
- * Each turn fetches a batch of events and calls the watch of each. A handler may remove any watch and
- * free its owner, also one whose event is still in the batch: reactor_unwatch() blanks such events, so
- * that nothing is called through a pointer to freed memory.
+ * Each turn fetches a batch of events and calls the watch of each. A handler may remove any watch
+ * and free its owner, also one whose event is still in the batch: reactor_unwatch() blanks such
+ * events, so that nothing is called through a pointer to freed memory.
  *
  * Descriptors are level-triggered, but for eventfds (EPOLLET, set by the owner): every write to an
- * eventfd is an edge of its own, so they need not be read, and a doorbell costs no second system call.
+ * eventfd is an edge of its own, so they need not be read, and a doorbell costs no second system
+ * call.
  */
 #include "reactor.h"
 

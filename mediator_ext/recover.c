@@ -39,7 +39,8 @@ static enum request_state state_now(const struct vm *vm, const struct journal_sl
         if (slot->transport == MEDIATOR_RING &&
             (int32_t)(slot->sq_index - vm->journal->ring.pair[slot->qp % VGPU_QP_MAX].sq_head) >= 0)
             return REQUEST_FREE; /* still in its ring */
-        return REQUEST_QUEUED;
+        return slot->status == VGPU_OK ? REQUEST_QUEUED
+                                       : REQUEST_DONE; /* or it was being refused */
     case REQUEST_QUEUED:
         return here ? REQUEST_QUEUED : REQUEST_FREE;
     case REQUEST_RUNNING:

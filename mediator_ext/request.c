@@ -54,7 +54,8 @@ static uint32_t pop_free(struct vm *vm)
  *
  * Return: the request, or NULL: no slot is free
  */
-struct request *request_take(struct vm *vm, struct transport *t, const struct request_received *what)
+struct request *request_take(struct vm *vm, struct transport *t,
+                             const struct request_received *what)
 {
     uint32_t index = pop_free(vm);
     struct journal_slot *slot;
@@ -83,6 +84,7 @@ struct request *request_take(struct vm *vm, struct transport *t, const struct re
         .cmd_seg = what->cmd_seg,
         .cmd_len = what->cmd_len,
         .wire = {what->wire[0], what->wire[1]},
+        .status = what->status,
     };
     memcpy(slot->args, what->args, sizeof(slot->args));
     slot->lane = request_first_lane(slot);

@@ -19,30 +19,34 @@
  * Every part of a pair starts on 64 KiB, so that a guest driver may map it singly for one process.
  * Without such a driver the processes of a VM trust each other. Pair 0 is the control pair.
  *
- * Starting: the guest reads the host page, writes `accepted` and then status
- * ACK | FEATURES_OK in its own page, and rings pair 0. The host answers in host_page.device_status:
- * VGPU_DEVICE_OK, or VGPU_DEVICE_FAILED when a feature was accepted that was not offered. Nothing is
- * taken from a ring before VGPU_DEVICE_OK. `generation` is bumped by every attach; what belongs to an
- * older one is dropped.
+ * Starting: the guest reads the host page, writes `accepted` and then status ACK | FEATURES_OK in
+ * its own page, and rings pair 0. The host answers in host_page.device_status: VGPU_DEVICE_OK, or
+ * VGPU_DEVICE_FAILED when a feature was accepted that was not offered. Nothing is taken from a ring
+ * before VGPU_DEVICE_OK. A guest that finds a device in use (it was rebooted, its driver was loaded
+ * again) writes status RESET and rings pair 0: the host then does what it does at an attach, and
+ * status reads 0 afterwards. `generation` is bumped by every attach and reset; what belongs to an
+ * older one is dropped, though a command that is running then may still write to the data area.
  *
  * Indices run freely (modulo 2^32) and are reduced by the number of entries, a power of two. The
  * guest fills submissions[sq_tail % n] and then stores sq_tail with release order; it rings when
  * sq_need_doorbell is set after a full fence. The host takes an entry only while the completions
  * that are owed fit into the completion ring; a guest that had more than cq_entries submissions
- * without a consumed completion rings, on the same condition, after it has moved cq_head. The guest asks for an interrupt by storing in
- * cq_event the index at which it wants one: the host interrupts when it moves cq_tail past it. It
- * also interrupts pair 0 when it sets device_status, and a pair when it sets its error state.
- * sq_tail - sq_head > sq_entries, or a cq_head out of range, is a pair error: state goes to
- * VGPU_PAIR_ERROR and the pair is not served again before the next attach.
+ * without a consumed completion rings, on the same condition, after it has moved cq_head. The guest
+ * asks for an interrupt by storing in cq_event the index at which it wants one: the host interrupts
+ * when it moves cq_tail past it. It also interrupts pair 0 when it sets device_status, and a pair
+ * when it sets its error state. sq_tail - sq_head > sq_entries, or a cq_head out of range, is a
+ * pair error: state goes to VGPU_PAIR_ERROR and the pair is not served again before the next
+ * attach.
  *
  * A submission names a command: a sequence of ops in the data area, at most VGPU_COMMAND_BYTES_MAX
- * bytes and VGPU_COMMAND_OPS_MAX ops, all of one lane. The engine reads the entry; only the VM's own
- * worker reads the command. Ops run in order; the first that fails ends the command: its index and
- * status are the completion's, the rest is not run. Submissions of one stream complete in order,
- * those of different streams in any order.
+ * bytes and VGPU_COMMAND_OPS_MAX ops, all of one lane. The engine reads the entry; only the VM's
+ * own worker reads the command. Ops run in order; the first that fails ends the command: its index
+ * and status are the completion's, the rest is not run. Submissions of one stream of a pair
+ * complete in order, but for those that are refused, which is told at once; those of different
+ * streams complete in any order.
  *
- * Object ids are chosen by the guest, so that a chain needs no round trip: a u32 other than 0,
- * one name space for each kind in each ctx of each pair. Nothing is shared between ctxs, and nothing
+ * Object ids are chosen by the guest, so that a chain needs no round trip: a u32 other than 0, one
+ * name space for each kind in each ctx of each pair. Nothing is shared between ctxs, and nothing
  * outlives the attachment: a new one starts without objects. Unloading a module takes its kernels
  * along.
  */
@@ -72,10 +76,10 @@ enum vgpu_status {
     VGPU_OK = 0,
     VGPU_INVALID = 1,        /* malformed entry, command or op */
     VGPU_UNSUPPORTED = 2,    /* well formed, but not offered by this host or device */
-    VGPU_BUSY = 3,           /* queue of this VM is full: retry after retry_after_us */
+    VGPU_BUSY = 3,           /* all streams of this VM are in use: retry after retry_after_us */
     VGPU_RATE = 4,           /* over the configured request rate: retry after retry_after_us */
     VGPU_QUOTA = 5,          /* over this VM's device memory quota */
-    VGPU_TIMEOUT = 6,        /* waited or ran too long; native = 1 when it was running */
+    VGPU_TIMEOUT = 6,        /* waited (native 0) or ran (native 1) too long */
     VGPU_CANCELLED = 7,
     VGPU_DEVICE_LOST = 8,    /* the worker or the device went away; objects of the ctx are gone */
     VGPU_NO_CONTEXT = 9,     /* no worker can be had now: retry after retry_after_us */
@@ -111,6 +115,7 @@ enum vgpu_device_status {
 enum vgpu_guest_status {
     VGPU_GUEST_ACK = 1u,
     VGPU_GUEST_FEATURES_OK = 2u,
+    VGPU_GUEST_RESET = 4u, /* alone */
 };
 
 enum vgpu_pair_state {
@@ -187,7 +192,7 @@ struct vgpu_submission {
     uint16_t flags;  /* 0 */
     uint32_t ctx;
     uint32_t stream;
-    uint32_t timeout_ms; /* 0 = the host's own limits alone */
+    uint32_t timeout_ms; /* 0 = the host's own limits alone; others are reserved: UNSUPPORTED */
     uint32_t cmd_seg;    /* 0 = the pair's own slice */
     uint32_t cmd_len;    /* bytes, a multiple of 8 */
     uint64_t cmd_off;    /* a multiple of 8 */
@@ -267,7 +272,8 @@ struct vgpu_op_device_info {
     struct vgpu_data_ref out;
 };
 
-/* ALLOC: a buffer of zeroes; result[0] = its raw device address where the device has one, else 0. */
+/* ALLOC: a buffer of zeroes; result[0] = its raw device address where the device has one, else 0.
+ * */
 struct vgpu_op_alloc {
     struct vgpu_op_header head;
     uint32_t id;

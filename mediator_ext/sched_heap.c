@@ -3,9 +3,10 @@
  *
  * Theory of operation
  *
- * A min-heap on (tag, order): who is furthest behind is on top, who came first among equals. Parties
- * know their place, so that any of them can be moved or taken out in O(log n). Tags may wrap around:
- * they are compared by signed difference. Room is made by the set-up calls; inserting never allocates.
+ * A min-heap on (tag, order): who is furthest behind is on top, who came first among equals.
+ * Parties know their place, so that any of them can be moved or taken out in O(log n). Tags may
+ * wrap around: they are compared by signed difference. Room is made by the set-up calls; inserting
+ * never allocates.
  */
 #include <errno.h>
 #include <stdlib.h>

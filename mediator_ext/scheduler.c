@@ -151,7 +151,7 @@ static void estimate_update(struct sched_party *party, uint64_t cost_ns)
 
 /*
  * Replace what was charged at pick by what it cost, at the weights of now. A VM that has moved since
- * then still pays what it owes, but nobody is given back where nothing was taken.
+ * then still pays what is missing, but gets nothing back: where it is now, nothing was taken from it.
  */
 static void settle(struct scheduler *s, struct sched_unit *unit, uint64_t cost_ns)
 {

@@ -1,8 +1,8 @@
 /*
  * scheduler.h - Who is served next: pools, classes, VMs, streams
  *
- * Pure: no clock, no I/O, no locks, no allocation but in the calls that say so. The caller owns every
- * structure below and embeds it in its own; the scheduler links them. One thread.
+ * Pure: no clock, no I/O, no locks, no allocation but in the calls that say so. The caller owns
+ * every structure below and embeds it in its own; the scheduler links them. One thread.
  */
 #ifndef VGPUD_SCHEDULER_H
 #define VGPUD_SCHEDULER_H
@@ -31,7 +31,8 @@ enum sched_class {
 #define SCHED_NOT_IN_HEAP  UINT32_MAX
 #define SCHED_FIRST_GUESS_NS 50000u /* estimate for a party that was never served */
 
-/* A binary min-heap on (tag, order). Capacity is kept >= the number of members by the set-up calls. */
+/* A binary min-heap on (tag, order). Capacity is kept >= the number of members by the set-up
+ * calls. */
 struct sched_heap {
     struct sched_party **at;
     uint32_t count;

@@ -37,6 +37,7 @@ static void span_set(uint64_t *span, uint32_t head, uint32_t length)
 static void set_io(struct stub_stream *s, enum journal_io io)
 {
     __atomic_store_n(&s->journal->io, io, __ATOMIC_RELEASE);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* what it announces is not done before */
 }
 
 /** stub_stream_init() - The streams of a mapped and checked journal, as they are */

@@ -255,7 +255,8 @@ int tenants_vm_add(struct mediator *m, const struct mediator_vm *identity,
         stub = rc >= 0;
     }
     if (rc >= 0) {
-        rc = transport_ivshmem_new(&vm->transport[MEDIATOR_RING], vm, &m->reactor, vm->journal, fds);
+        rc =
+            transport_ivshmem_new(&vm->transport[MEDIATOR_RING], vm, &m->reactor, vm->journal, fds);
         ring = rc >= 0;
     }
     close_spare_doorbells(fds, pairs);

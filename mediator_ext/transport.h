@@ -1,9 +1,9 @@
 /*
  * transport.h - How requests arrive and answers leave
  *
- * A transport knows its own bytes and nothing of admission, scheduling or workers. One object for each
- * VM and way in. It turns what it receives into struct request_received and calls submit(), the only
- * door; for each accepted request its answer() is called exactly once, unless it said
+ * A transport knows its own bytes and nothing of admission, scheduling or workers. One object for
+ * each VM and way in. It turns what it receives into struct request_received and calls submit(),
+ * the only door; for each accepted request its answer() is called exactly once, unless it said
  * transport_detached() before; for each refused one refuse() is called from within submit().
  *
  * All calls are made on the reactor thread. Nothing here blocks.

@@ -145,9 +145,10 @@ static void listener_ready(struct watch *watch, uint32_t events)
     if (fd == -EAGAIN || fd == -EACCES)
         return;
     if (fd < 0) {
-        reactor_change(v->base.reactor, &v->listener, 0); /* as in transport_unix.c */
+        reactor_change(v->base.reactor, &v->listener, EPOLLIN | EPOLLET); /* see transport_unix.c */
         return;
     }
+    reactor_change(v->base.reactor, &v->listener, EPOLLIN);
     device_attach(&v->device, transport_identity(&v->base), transport_device(&v->base));
     if (transport_hold(&v->base, fd)) {
         close(fd);
@@ -159,16 +160,27 @@ static void listener_ready(struct watch *watch, uint32_t events)
         close(fd);
         return;
     }
-    v->device.journal->connected = 1;
     v->base.attachment = v->device.journal->attachment;
     if (greet(v, fd)) {
         disconnect(v);
         return;
     }
+    /* From here on a successor goes on with it; half greeted it would wait for ever. */
+    __atomic_store_n(&v->device.journal->connected, 1, __ATOMIC_RELEASE);
     transport_event(&v->base, MEDIATOR_CONNECTED, MEDIATOR_RING, (uint64_t)pid);
 }
 
 /* ---- doorbells and turns ---- */
+
+/* As if the client had gone and come again, but for the connection. */
+static void reset(struct ivshmem *v)
+{
+    v->base.attachment = 0;
+    transport_detached(&v->base);
+    device_attach(&v->device, transport_identity(&v->base), transport_device(&v->base));
+    v->base.attachment = v->device.journal->attachment;
+    v->device.pair[0].attention = true;
+}
 
 static void doorbell_ready(struct watch *watch, uint32_t events)
 {
@@ -178,6 +190,8 @@ static void doorbell_ready(struct watch *watch, uint32_t events)
     (void)events;
     if (v->base.attachment == 0)
         return; /* rung by a client that is gone */
+    if (bell->qp == 0 && device_reset_wanted(&v->device))
+        reset(v);
     device_take(&v->device, &v->base, bell->qp);
     transport_wake(&v->base);
 }

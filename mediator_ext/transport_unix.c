@@ -193,7 +193,8 @@ static void take_frames(struct stub *s)
         uint8_t scratch[WIRE_KEEP_MAX];
         struct wire_frame frame;
 
-        if (!stub_stream_skip(&s->stream) || !has_room(s) || !transport_may_take(&s->base))
+        if (s->journal->closing || !stub_stream_skip(&s->stream) || !has_room(s) ||
+            !transport_may_take(&s->base))
             return;
         switch (stub_stream_next(&s->stream, scratch, &frame)) {
         case WIRE_NEED_MORE:
@@ -235,13 +236,14 @@ static void stub_flush(struct transport *t)
 
     if (s->connection.fd < 0)
         return;
-    if (stub_stream_received(&s->stream) && !s->journal->closing)
-        take_frames(s);
     if (!stub_stream_send(&s->stream, s->connection.fd) ||
         (s->journal->closing && stub_stream_pending(&s->stream) == 0)) {
         disconnect(s);
         return;
     }
+    /* What had no room before: after sending, as nothing else may come to wake us for it. */
+    if (stub_stream_received(&s->stream))
+        take_frames(s);
     update_interest(s);
 }
 
@@ -265,17 +267,23 @@ static void listener_ready(struct watch *watch, uint32_t events)
     if (fd == -EAGAIN || fd == -EACCES)
         return;
     if (fd < 0) {
-        /* Short of descriptors or memory. Asking again at once would spin: the next one to go, or a
-         * change of this VM by the administrator, opens the listener again. */
-        reactor_change(s->base.reactor, &s->listener, 0);
+        /* Short of descriptors or memory. Asking again at once would spin: on an edge, the next one
+         * to connect asks for those before it, too. */
+        reactor_change(s->base.reactor, &s->listener, EPOLLIN | EPOLLET);
         return;
     }
+    reactor_change(s->base.reactor, &s->listener, EPOLLIN);
     forget_client(s);
     j->ids_count = 0;
     remember_id(s, transport_identity(&s->base)->vm_id);
     j->attachment++;
     /* Held before it is served: what is read from it can be answered by a successor. */
-    if (transport_hold(&s->base, fd) || start_connection(s, fd)) {
+    if (transport_hold(&s->base, fd)) {
+        close(fd);
+        return;
+    }
+    if (start_connection(s, fd)) {
+        transport_drop(&s->base);
         close(fd);
         return;
     }
@@ -311,10 +319,9 @@ static void stub_answer(struct transport *t, struct journal_slot *slot)
     if (status == WIRE_OK && slot->kind == REQUEST_DEVICE_INFO)
         length = wire_write_response(frame, &echo, status, exec_us, NULL, device, sizeof(*device));
     else
-        length = wire_write_response(frame, &echo, status, exec_us,
-                                     status == WIRE_OK && slot->kind == REQUEST_VECTOR_ADD ? &result
-                                                                                            : NULL,
-                                     NULL, 0);
+        length = wire_write_response(
+            frame, &echo, status, exec_us,
+            status == WIRE_OK && slot->kind == REQUEST_VECTOR_ADD ? &result : NULL, NULL, 0);
     __atomic_store_n(&slot->state, REQUEST_FREE, __ATOMIC_RELEASE);
     s->outstanding--;
     say(s, frame, length);
@@ -371,7 +378,8 @@ static const struct transport_ops stub_ops = {
 /* Take up where the last engine stopped. What cannot be known for sure is not guessed. */
 static void resume(struct stub *s, int connection)
 {
-    struct journal *journal = (struct journal *)((char *)s->journal - offsetof(struct journal, stub));
+    struct journal *journal =
+        (struct journal *)((char *)s->journal - offsetof(struct journal, stub));
     struct journal_stub *j = s->journal;
     bool sane = j->connected && stub_stream_sane(&s->stream);
 
@@ -383,6 +391,7 @@ static void resume(struct stub *s, int connection)
         return;
     }
     s->base.attachment = j->attachment;
+    remember_id(s, transport_identity(&s->base)->vm_id); /* it may have changed meanwhile */
     for (uint32_t i = 0; i < journal->slots_used; i++) {
         const struct journal_slot *slot = &journal->slot[i];
 

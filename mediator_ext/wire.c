@@ -173,8 +173,8 @@ size_t wire_write_response(uint8_t *out, const struct wire_header *echo, enum wi
         .data_length = data_length,
         .exec_time_us = exec_time_us,
     };
-    size_t at = put_header(out, echo, WIRE_RESPONSE,
-                           (uint32_t)sizeof(body) + result_bytes + data_length);
+    size_t at =
+        put_header(out, echo, WIRE_RESPONSE, (uint32_t)sizeof(body) + result_bytes + data_length);
 
     memcpy(out + at, &body, sizeof(body));
     at += sizeof(body);

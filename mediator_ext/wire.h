@@ -41,8 +41,8 @@ enum wire_status wire_parse_request(const struct wire_frame *frame,
                                     struct wire_parsed_request *request);
 enum wire_status wire_status_of(enum vgpu_status status);
 
-/* Writers: return the length of the frame at @out, at most WIRE_ANSWER_MAX. @echo is the header that
- * is answered. */
+/* Writers: return the length of the frame at @out, at most WIRE_ANSWER_MAX. @echo is the header
+ * that is answered. */
 size_t wire_write_pong(uint8_t *out, uint32_t vm_id);
 size_t wire_write_plain(uint8_t *out, const struct wire_header *echo, enum wire_type type);
 size_t wire_write_response(uint8_t *out, const struct wire_header *echo, enum wire_status status,

@@ -2,9 +2,9 @@
  * worker_channel.h - What the engine and a worker share
  *
  * A worker is started by vgpu-spawn with one descriptor: its control socket (SOCK_SEQPACKET, fd 3),
- * whose other end vgpud holds. vgpud binds it to a VM by one struct worker_bind with descriptors; the
- * worker answers with one struct worker_ready. Nothing else is said there; when the other end is
- * closed by everybody who held it, the worker exits, also in the middle of a kernel.
+ * whose other end vgpud holds. vgpud binds it to a VM by one struct worker_bind with descriptors;
+ * the worker answers with one struct worker_ready. Nothing else is said there; when the other end
+ * is closed by everybody who held it, the worker exits, also in the middle of a kernel.
  *
  * Work goes through the channel: a sealed memfd of WORKER_CHANNEL_BYTES, two single-producer rings.
  * Indices run freely; each side writes its own page only. Neither side trusts what the other wrote:
@@ -26,13 +26,13 @@
  * CONTINUE or NEED_BUILD the worker answers every further unit of the same (pair, stream) with
  * BOUNCED, untouched, until the interrupted unit (its token) comes back.
  *
- * So that a stream is not blocked for ever by a unit that the engine gave up, the bouncing also ends
- * once the engine has consumed the reply that interrupted it and the worker has dealt with every unit
- * that was in the ring at that moment. The engine therefore publishes every unit that it has put
- * before it consumes a later reply.
+ * So that a stream is not blocked for ever by a unit that the engine gave up, the bouncing also
+ * ends once the engine has consumed the reply that interrupted it and the worker has dealt with
+ * every unit that was in the ring at that moment. The engine therefore publishes every unit that it
+ * has put before it consumes a later reply.
  *
- * Objects belong to a generation, as a device's state ends with its reset: when a command of another
- * generation arrives, the launch worker first drops every object that it has.
+ * Objects belong to a generation, as a device's state ends with its reset: when a command of
+ * another generation arrives, the launch worker first drops every object that it has.
  *
  * The build worker hands what it made to the launch worker over the exchange, a SOCK_SEQPACKET pair
  * between the two: struct worker_built with one sealed memfd (the log, then the binary). It replies

@@ -15,6 +15,7 @@
 #include "worker_link.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <string.h>
@@ -41,6 +42,7 @@ static void wake_worker(struct worker_channel *channel)
 int worker_link_attach(struct worker_link *link, struct reactor *reactor,
                        const struct mediator_worker *worker, watch_fn *ready)
 {
+    int seals = fcntl(worker->channel, F_GET_SEALS);
     struct worker_channel *channel;
     struct stat st;
     int rc;
@@ -49,11 +51,12 @@ int worker_link_attach(struct worker_link *link, struct reactor *reactor,
         return -EINVAL;
     if (fstat(worker->channel, &st))
         return -errno;
-    if ((uint64_t)st.st_size != WORKER_CHANNEL_BYTES)
+    if ((uint64_t)st.st_size != WORKER_CHANNEL_BYTES || seals < 0 || !(seals & F_SEAL_SHRINK))
         return -EPROTO;
     if (link->journal->worker_id != worker->worker_id && link->in_flight)
         return -EBUSY;
-    channel = mmap(NULL, WORKER_CHANNEL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, worker->channel, 0);
+    channel =
+        mmap(NULL, WORKER_CHANNEL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, worker->channel, 0);
     if (channel == MAP_FAILED)
         return -errno;
     rc = reactor_watch(reactor, &link->doorbell, worker->doorbell, EPOLLIN | EPOLLET, ready);

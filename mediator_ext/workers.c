@@ -6,10 +6,12 @@
  * Workers are started and killed by the control plane; the engine says which it wants and which are
  * doomed, and is told when one is there or gone. Two clocks run: a unit on the device may take
  * run_timeout_ms from the moment it could run, a build build_timeout_ms. Only what runs can be late, so
- * the next deadline is found by looking at the device and the few builds; an idle engine has none.
+ * the next deadline is found by looking at the device and the few builds; an idle engine has none. A
+ * worker that is still to be taken over may have finished long ago: its time is up only after a look.
  *
  * When a worker is gone, what it had out is answered: TIMEOUT for the unit that took too long,
- * DEVICE_LOST for the others. What is queued stays, and a fresh worker is wanted for it.
+ * DEVICE_LOST for the others, and for what a launch worker had begun and was to have back: a fresh one
+ * has not run its first ops. What else is queued stays, and a fresh worker is wanted for it.
  */
 #include <errno.h>
 
@@ -31,7 +33,7 @@ static uint64_t device_deadline(const struct mediator *m)
     const struct worker_link *link = vm ? &vm->link[MEDIATOR_LAUNCH] : NULL;
     uint32_t index;
 
-    if (!link || link->doomed || link->in_flight == 0)
+    if (!link || !worker_link_usable(link) || link->in_flight == 0)
         return UINT64_MAX;
     index = link->slot[link->journal->reply_head % WORKER_RING_ENTRIES];
     if (index == NO_SLOT)
@@ -46,7 +48,7 @@ static uint64_t build_deadline(const struct mediator *m, uint32_t i)
     const struct worker_link *link = &vm->link[MEDIATOR_BUILD];
     uint32_t index = link->slot[link->journal->reply_head % WORKER_RING_ENTRIES];
 
-    if (link->doomed || link->in_flight == 0 || index == NO_SLOT)
+    if (!worker_link_usable(link) || link->in_flight == 0 || index == NO_SLOT)
         return UINT64_MAX;
     return vm->request[index].slot->dispatch_ns + ms(m->config.build_timeout_ms);
 }
@@ -78,11 +80,12 @@ int workers_timeout_ms(const struct mediator *m, uint64_t now_ns)
 void workers_check_deadlines(struct mediator *m, uint64_t now_ns)
 {
     if (device_deadline(m) <= now_ns)
-        executor_doom(m->device.vm, &m->device.vm->link[MEDIATOR_LAUNCH], MEDIATOR_FAULT_RUN_TIMEOUT);
+        executor_doom(m->device.vm, &m->device.vm->link[MEDIATOR_LAUNCH],
+                      MEDIATOR_FAULT_RUN_TIMEOUT);
     for (uint32_t i = 0; i < m->builds; i++)
         if (build_deadline(m, i) <= now_ns)
             executor_doom(m->building[i], &m->building[i]->link[MEDIATOR_BUILD],
-                 MEDIATOR_FAULT_BUILD_TIMEOUT);
+                          MEDIATOR_FAULT_BUILD_TIMEOUT);
 }
 
 static void doorbell_ready(struct watch *watch, uint32_t events)
@@ -122,6 +125,25 @@ static void lose(struct request *r, enum vgpu_status status, uint64_t now_ns)
     complete(r, status);
 }
 
+static bool is_begun(const struct journal_slot *slot)
+{
+    return slot->first_op || slot->built_op || slot->lane == SCHED_BUILD;
+}
+
+/* The launch worker is gone, and with it the state that begun units need. */
+static void lose_begun(struct vm *vm)
+{
+    for (uint32_t i = 0; i < vm->journal->slots_used; i++) {
+        struct request *r = &vm->request[i];
+
+        if (!r->live || r->slot->state != REQUEST_QUEUED || !is_begun(r->slot))
+            continue;
+        r->slot->op_index = r->slot->first_op;
+        scheduler_cancel(&vm->mediator->scheduler, &r->unit);
+        complete(r, VGPU_DEVICE_LOST);
+    }
+}
+
 /**
  * workers_gone() - A worker has ended; what it had is lost
  * @crashed: by itself: a fault of the VM
@@ -131,11 +153,12 @@ void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t
 {
     struct mediator *m = vm->mediator;
     struct worker_link *link = &vm->link[lane];
-    uint64_t now_ns = engine_now_ns();
     enum vgpu_status status = link->timed_out ? VGPU_TIMEOUT : VGPU_DEVICE_LOST;
+    uint64_t now_ns;
 
     if (!link->doomed)
         executor_take_replies(vm, link); /* what it had finished before it died counts */
+    now_ns = engine_now_ns();
     scheduler_vm_block(&m->scheduler, &vm->sched, (enum sched_lane)lane, true);
     if (crashed && !link->doomed)
         vm_fault(vm, MEDIATOR_FAULT_CRASH, detail);
@@ -153,6 +176,8 @@ void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t
     link->journal->reply_head = link->journal->unit_tail;
     link->journal->worker_id = 0;
     link->doomed = link->timed_out = link->adopted = false;
+    if (lane == MEDIATOR_LAUNCH)
+        lose_begun(vm);
     if (vm->sched.party[lane].ready)
         executor_want_worker(vm, link);
 }

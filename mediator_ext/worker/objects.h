@@ -89,7 +89,8 @@ void objects_remove(struct objects *objects, struct object *object);
 
 /**
  * objects_next() - The objects of a kind, one after the other
- * @objects: table; the object last returned, and others of its kind or another, may be removed between
+ * @objects: table; the object last returned, and others of its kind or another, may be removed
+ * between
  * @kind:    enum object_kind
  * @cursor:  0 to begin with; moved on
  *

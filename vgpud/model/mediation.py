@@ -19,6 +19,7 @@ class EngineLimits:
     quantum_us: int
     run_timeout_ms: int
     build_timeout_ms: int
+    queue_timeout_ms: int
 
 
 @dataclass(frozen=True)

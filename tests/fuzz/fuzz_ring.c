@@ -1,0 +1,174 @@
+/*
+ * fuzz_ring.c - A guest and a worker that write anything anywhere, at any time
+ *
+ * The input is a list of acts: the guest scribbles into its memory or rings, the worker scribbles
+ * into its channel or answers. Whatever they do, the engine comes to rest, and another VM is served.
+ */
+#include <sys/eventfd.h>
+
+#include "bench_engine.h"
+#include "replay.h"
+
+static struct mediator *m;
+static struct rig_vm vm, other;
+static struct rig_ring neighbour;
+static uint32_t next_worker = 1;
+
+static void attach_ring(struct rig_ring *ring, struct rig_vm *to)
+{
+    int connecting = rig_connect(to->ring_path);
+
+    /* The greeting is read after the engine has turned: rig_ring_attach() would wait for it. */
+    bench_settle(m);
+    memset(ring, 0, sizeof(*ring));
+    for (uint32_t i = 0; i < VGPU_QP_MAX; i++)
+        ring->host_doorbells[i] = ring->guest_doorbells[i] = -1;
+    ring->pairs = to->pairs;
+    ring->bytes = mediator_ring_bytes(to->pairs, RIG_ENTRIES, RIG_DATA_BYTES);
+    ring->socket = connecting;
+    FUZZ_CHECK(greeted(ring));
+    ring->memory = mmap(NULL, ring->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring->memory_fd, 0);
+    FUZZ_CHECK(ring->memory != MAP_FAILED);
+    ring->host = (void *)ring->memory;
+    ring->guest = (void *)(ring->memory + VGPU_PAGE_BYTES);
+    ring->guest->status = VGPU_GUEST_ACK | VGPU_GUEST_FEATURES_OK;
+    rig_ring_bell(ring, 0);
+    bench_settle(m);
+    FUZZ_CHECK(ring->host->device_status == VGPU_DEVICE_OK);
+}
+
+static void stop(void)
+{
+    mediator_free(m);
+    rig_ring_leave(&neighbour);
+    rig_vm_free(&vm);
+    rig_vm_free(&other);
+}
+
+static void start(void)
+{
+    const struct mediator_config config = rig_config();
+
+    m = rig_engine(&config);
+    rig_vm_new(&vm, 1, 'A', 1, 32, 2);
+    rig_vm_new(&other, 2, 'A', 1, 32, 1);
+    FUZZ_CHECK(rig_vm_add(&vm, m, -1, -1) >= 0 && rig_vm_add(&other, m, -1, -1) >= 0);
+    attach_ring(&neighbour, &other);
+    FUZZ_CHECK(atexit(stop) == 0);
+}
+
+static struct worker_channel *attach_worker(void)
+{
+    int channel = rig_memfd(WORKER_CHANNEL_BYTES);
+    struct mediator_worker worker = {.worker_id = next_worker++,
+                                     .pid = 1,
+                                     .channel = channel,
+                                     .doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+    struct worker_channel *mapped =
+        mmap(NULL, WORKER_CHANNEL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, channel, 0);
+
+    rig_seal(channel);
+    FUZZ_CHECK(mapped != MAP_FAILED);
+    FUZZ_CHECK(mediator_worker_attach(m, vm.handle, MEDIATOR_LAUNCH, &worker) == 0);
+    return mapped;
+}
+
+struct input {
+    const uint8_t *at;
+    size_t left;
+};
+
+static uint32_t take(struct input *in, uint32_t bytes)
+{
+    uint32_t value = 0;
+
+    for (uint32_t i = 0; i < bytes && in->left; i++, in->left--)
+        value |= (uint32_t)*in->at++ << 8 * i;
+    return value;
+}
+
+/* One word somewhere in the pages that matter: control pages, indices, entries. */
+static void scribble(struct rig_ring *ring, struct input *in)
+{
+    static const uint32_t places[] = {0,       0x1000,  0x10000, 0x11000,
+                                      0x20000, 0x30000, 0x50000, 0x51000};
+    uint32_t offset = places[take(in, 1) % 8] + take(in, 1) * 4;
+
+    if (offset + 4 <= ring->bytes)
+        *(volatile uint32_t *)(ring->memory + offset) = take(in, 1 + in->left % 4);
+}
+
+static void submit_entry(struct rig_ring *ring, struct input *in)
+{
+    struct vgpu_pair_guest *guest = (void *)(ring->memory + 0x10000 + 0x1000);
+    struct vgpu_submission entry = rig_command(take(in, 1), take(in, 1) % 3);
+
+    if (take(in, 1) % 4 == 0)
+        entry.kind = (uint8_t)take(in, 1);
+    memcpy(ring->memory + 0x20000 + guest->sq_tail % RIG_ENTRIES * sizeof(entry), &entry,
+           sizeof(entry));
+    __atomic_store_n(&guest->sq_tail, guest->sq_tail + 1, __ATOMIC_RELEASE);
+    rig_ring_bell(ring, 0);
+}
+
+static void answer_unit(struct worker_channel *channel, struct input *in)
+{
+    uint32_t index = channel->worker.reply_tail % WORKER_RING_ENTRIES;
+    struct worker_reply *reply = &channel->replies[index];
+
+    *reply = (struct worker_reply){.token = channel->units[index].token,
+                                   .outcome = (uint8_t)(1 + take(in, 1) % 4),
+                                   .op_index = take(in, 1),
+                                   .status = (uint16_t)take(in, 1)};
+    if (take(in, 1) > 250)
+        reply->token ^= take(in, 4);
+    __atomic_store_n(&channel->worker.reply_tail, channel->worker.reply_tail + 1, __ATOMIC_RELEASE);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct input in = {data, size};
+    struct vgpu_submission nop = rig_nop(5, 0);
+    struct vgpu_completion completion;
+    struct worker_channel *channel;
+    struct rig_ring ring;
+
+    if (!m)
+        start();
+    attach_ring(&ring, &vm);
+    channel = attach_worker();
+    while (in.left) {
+        switch (take(&in, 1) % 6) {
+        case 0:
+            scribble(&ring, &in);
+            break;
+        case 1:
+            rig_ring_bell(&ring, take(&in, 1) % 2);
+            break;
+        case 2:
+            submit_entry(&ring, &in);
+            break;
+        case 3:
+            answer_unit(channel, &in);
+            break;
+        case 4:
+            channel->worker.reply_tail += take(&in, 1);
+            break;
+        default:
+            ((volatile uint8_t *)channel)[take(&in, 2) % WORKER_CHANNEL_BYTES] =
+                (uint8_t)take(&in, 1);
+            break;
+        }
+        FUZZ_CHECK(bench_settle(m) < 1000);
+    }
+    FUZZ_CHECK(mediator_worker_gone(m, vm.handle, MEDIATOR_LAUNCH, 0, 0) == 0);
+    rig_ring_leave(&ring);
+    bench_settle(m);
+    munmap(channel, WORKER_CHANNEL_BYTES);
+    FUZZ_CHECK(m->in_use == 0 && m->device.in_flight == 0 && m->builds == 0);
+
+    rig_ring_put(&neighbour, 0, &nop);
+    bench_settle(m);
+    FUZZ_CHECK(rig_ring_take(&neighbour, 0, &completion, 0) && completion.status == VGPU_OK);
+    return 0;
+}

@@ -1,0 +1,89 @@
+/*
+ * fuzz_stub.c - A version 1 client that says anything, in pieces of any size
+ *
+ * Whatever it says, what comes back is well-formed frames, the engine comes to rest, and the client
+ * after it is served.
+ */
+#include "bench_engine.h"
+#include "replay.h"
+
+#define KEPT_MAX 4096u
+
+static struct mediator *m;
+static struct rig_vm vm;
+
+static void stop(void)
+{
+    mediator_free(m);
+    rig_vm_free(&vm);
+}
+
+static void start(void)
+{
+    const struct mediator_config config = rig_config();
+
+    m = rig_engine(&config);
+    rig_vm_new(&vm, 1, 'A', 1, 32, 1);
+    FUZZ_CHECK(rig_vm_add(&vm, m, -1, -1) >= 0 && atexit(stop) == 0);
+}
+
+/* Read what is there, and check that it is frames. @kept: of an unfinished one */
+static void read_frames(int client, uint8_t *kept, size_t *length)
+{
+    for (;;) {
+        ssize_t got = recv(client, kept + *length, KEPT_MAX - *length, MSG_DONTWAIT);
+        struct wire_header header;
+
+        if (got <= 0)
+            return;
+        *length += (size_t)got;
+        while (*length >= sizeof(header)) {
+            size_t whole;
+
+            memcpy(&header, kept, sizeof(header));
+            whole = sizeof(header) + header.payload_len;
+            FUZZ_CHECK(header.magic == WIRE_MAGIC && whole <= WIRE_ANSWER_MAX);
+            FUZZ_CHECK(header.type == WIRE_RESPONSE || header.type == WIRE_PONG ||
+                       header.type == WIRE_BUSY || header.type == WIRE_CUDA_RESULT);
+            if (*length < whole)
+                break;
+            memmove(kept, kept + whole, *length - whole);
+            *length -= whole;
+        }
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint8_t kept[KEPT_MAX], frame[128];
+    size_t at = 0, length = 0, piece = size ? 1 + data[0] * 16u : 1;
+    int client;
+
+    if (!m)
+        start();
+    client = rig_connect(vm.stub_path);
+    bench_settle(m);
+    while (at < size) {
+        size_t part = size - at < piece ? size - at : piece;
+        ssize_t sent = send(client, data + at, part, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        if (sent < 0 && errno == EPIPE)
+            break;
+        at += sent > 0 ? (size_t)sent : 0;
+        FUZZ_CHECK(bench_settle(m) < 1000);
+        read_frames(client, kept, &length);
+    }
+    read_frames(client, kept, &length);
+    FUZZ_CHECK(length == 0);
+    close(client);
+    FUZZ_CHECK(bench_settle(m) < 1000 && m->in_use == 0);
+
+    client = rig_connect(vm.stub_path);
+    bench_settle(m);
+    FUZZ_CHECK(rig_send(client, frame, rig_request(frame, 1, WIRE_OP_NOP, NULL, 0)));
+    bench_settle(m);
+    FUZZ_CHECK(recv(client, frame, sizeof(frame), MSG_DONTWAIT) == 56);
+    close(client);
+    bench_settle(m);
+    return 0;
+}
