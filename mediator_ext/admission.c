@@ -10,8 +10,8 @@
 
 #define RETRY_MIN_US 100u
 
-/* About how long until one of this VM's requests is done. */
-static uint32_t retry_after(const struct vm *vm)
+/** admission_retry_us() - About how long until one of this VM's requests is done, microseconds */
+uint32_t admission_retry_us(const struct vm *vm)
 {
     uint64_t us = vm->sched.party[SCHED_EXEC].estimate_ns / 1000;
 
@@ -32,7 +32,7 @@ enum vgpu_status admission_check(const struct vm *vm, bool needs_slot, uint32_t 
     if (vm->retired || !vm->sched.pool || !vm->sched.pool->enabled)
         return VGPU_POOL_DISABLED;
     if (needs_slot && !request_room(vm)) {
-        *retry_after_us = retry_after(vm);
+        *retry_after_us = admission_retry_us(vm);
         return VGPU_BUSY;
     }
     return VGPU_OK;

@@ -21,6 +21,7 @@ static int call_drain(struct mediator *m, void *argument)
     const int *cancel = argument;
 
     m->draining = true;
+    m->cancelling = *cancel != 0;
     for (uint32_t i = 0; i < m->vm_capacity; i++) {
         struct vm *vm = m->vm[i];
 
@@ -73,7 +74,8 @@ int mediator_set_config(struct mediator *m, const struct mediator_config *config
 {
     struct mediator_config copy = *config;
 
-    return engine_config_valid(config) ? control_call(&m->control, call_set_config, &copy) : -EINVAL;
+    return engine_config_valid(config) ? control_call(&m->control, call_set_config, &copy)
+                                       : -EINVAL;
 }
 
 struct bytes {
@@ -331,7 +333,7 @@ static int call_stats(struct mediator *m, void *argument)
         .answered = m->answered,
         .events_dropped = event_ring_dropped(&m->events),
         .turns = m->turns,
-        .queued = m->in_use,
+        .outstanding = m->in_use,
         .in_flight = m->device.in_flight,
         .builds = m->builds,
         .vms = m->vm_count,

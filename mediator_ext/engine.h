@@ -13,6 +13,7 @@
 
 #include "control.h"
 #include "event_ring.h"
+#include "interrupter.h"
 #include "journal.h"
 #include "mediator.h"
 #include "reactor.h"
@@ -52,9 +53,9 @@ struct vm {
     struct vm *starved_next;
 
     struct sched_vm sched;
-    struct worker_link link[2];      /* by enum mediator_lane */
-    struct transport *transport[3];  /* by enum mediator_transport */
-    struct mediator_vm_stats stats;  /* counters; level state is filled in when asked for */
+    struct worker_link link[2];     /* by enum mediator_lane */
+    struct transport *transport[3]; /* by enum mediator_transport */
+    struct mediator_vm_stats stats; /* counters; level state is filled in when asked for */
 
     struct journal *journal;
     uint64_t journal_bytes;
@@ -68,10 +69,10 @@ struct vm {
 
 /* The device. One VM has it at a time. */
 struct device_slot {
-    struct vm *vm;         /* NULL = free */
+    struct vm *vm; /* NULL = free */
     uint32_t in_flight;
-    uint64_t free_at;      /* when the last unit completed */
-    uint64_t quantum_end;  /* nothing is queued behind what runs after this */
+    uint64_t free_at;     /* when the last unit completed */
+    uint64_t quantum_end; /* nothing is queued behind what runs after this */
 };
 
 struct mediator {
@@ -79,11 +80,13 @@ struct mediator {
     struct reactor reactor;
     struct scheduler scheduler;
     struct event_ring events;
+    struct interrupter interrupter;
     struct control control;
     pthread_t thread;
     bool running; /* the thread exists; written by start and stop only */
     bool stopping;
     bool draining;
+    bool cancelling; /* while it drains: nothing is left queued */
     bool idle_reported;
 
     struct pool *pool[256]; /* by id */
@@ -101,7 +104,7 @@ struct mediator {
     bool has_device;
     struct vgpu_device_info device_info;
 
-    uint32_t in_use; /* slots, over all VMs */
+    uint32_t in_use;        /* slots, over all VMs */
     uint64_t next_sweep_ns; /* of the queues, 0 = none is due */
     uint64_t accepted, answered, turns;
 };
@@ -122,6 +125,7 @@ struct request *request_of_unit(struct sched_unit *unit);
 void request_set_state(struct request *r, enum request_state state);
 
 /* admission.c */
+uint32_t admission_retry_us(const struct vm *vm);
 enum vgpu_status admission_check(const struct vm *vm, bool needs_slot, uint32_t *retry_after_us);
 
 /* executor.c */

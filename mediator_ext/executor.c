@@ -230,8 +230,8 @@ static void put_back(struct request *r, uint8_t lane, uint64_t cost_ns)
 
     r->unit.lane = lane;
     scheduler_return(&vm->mediator->scheduler, &r->unit, cost_ns);
-    if (r->slot->state == REQUEST_CANCELLED) {
-        /* Its client is gone: no reason to go on with it. What it has held up is on its way back. */
+    if (r->slot->state == REQUEST_CANCELLED || vm->mediator->cancelling) {
+        /* Its client is gone, or all work ends. What it has held up is on its way back. */
         scheduler_cancel(&vm->mediator->scheduler, &r->unit);
         complete(r, VGPU_CANCELLED);
         return;

@@ -76,7 +76,7 @@ struct journal_slot {
     uint32_t generation; /* bumped when taken: half of the token */
     uint64_t seq;        /* order of acceptance within the VM */
     uint64_t arrival_ns;
-    uint64_t start_ns;   /* first dispatch; 0 = none yet */
+    uint64_t start_ns;    /* first dispatch; 0 = none yet */
     uint64_t dispatch_ns; /* last dispatch */
 
     uint32_t attachment; /* of the transport it came by: the answer goes there or nowhere */

@@ -75,6 +75,7 @@ bool submit(struct transport *t, const struct request_received *what)
     struct vm *vm = t->vm;
     uint32_t retry_after_us = 0;
     enum vgpu_status status = (enum vgpu_status)what->status;
+    struct request_received refused;
     struct stream *stream;
     struct request *r;
 
@@ -82,16 +83,22 @@ bool submit(struct transport *t, const struct request_received *what)
         status = admission_check(vm, t->ops->refuse != NULL, &retry_after_us);
     if (status != VGPU_OK && t->ops->refuse)
         return refuse(t, what, NULL, status, retry_after_us);
+    if (status != what->status) {
+        /* It goes into the slot as it is to be answered, whatever happens in between. */
+        refused = *what;
+        refused.status = (uint16_t)status;
+        what = &refused;
+    }
     r = request_take(vm, t, what);
     if (!r)
-        return refuse(t, what, NULL, VGPU_BUSY, 0);
+        return refuse(t, what, NULL, VGPU_BUSY, admission_retry_us(vm));
     if (t->ops->taken)
         t->ops->taken(t, what);
     if (status != VGPU_OK)
         return refuse(t, what, r, status, retry_after_us);
     stream = stream_get(vm, r->slot);
     if (!stream)
-        return refuse(t, what, r, VGPU_BUSY, 0);
+        return refuse(t, what, r, VGPU_BUSY, admission_retry_us(vm));
     vm->mediator->accepted++;
     enqueue(vm, r, stream);
     return true;
@@ -126,6 +133,11 @@ void transport_wake(struct transport *t)
     t->woken = true;
     t->woken_next = m->woken;
     m->woken = t;
+}
+
+int transport_interrupt(struct transport *t, int eventfd)
+{
+    return interrupter_ring(&t->vm->mediator->interrupter, eventfd);
 }
 
 void vm_event(struct vm *vm, enum mediator_event_type type, uint64_t a, uint64_t b)
@@ -273,9 +285,10 @@ struct mediator *mediator_new(const struct mediator_config *config)
         errno = EINVAL;
         return NULL;
     }
-    m = calloc(1, sizeof(*m));
+    m = aligned_alloc(_Alignof(struct mediator), sizeof(*m));
     if (!m)
         return NULL;
+    memset(m, 0, sizeof(*m));
     m->config = *config;
     m->hold_fd = -1;
     scheduler_init(&m->scheduler);
@@ -285,10 +298,15 @@ struct mediator *mediator_new(const struct mediator_config *config)
     rc = event_ring_init(&m->events);
     if (rc)
         goto out_reactor;
-    rc = control_init(&m->control, m, &m->reactor);
+    rc = interrupter_init(&m->interrupter);
     if (rc)
         goto out_events;
+    rc = control_init(&m->control, m, &m->reactor);
+    if (rc)
+        goto out_interrupter;
     return m;
+out_interrupter:
+    interrupter_free(&m->interrupter);
 out_events:
     event_ring_free(&m->events);
 out_reactor:
@@ -309,6 +327,7 @@ void mediator_free(struct mediator *m)
     if (m->hold_fd >= 0)
         close(m->hold_fd);
     control_free(&m->control);
+    interrupter_free(&m->interrupter);
     event_ring_free(&m->events);
     reactor_free(&m->reactor);
     free(m);

@@ -44,22 +44,22 @@ struct mediator_config {
 };
 
 struct mediator_vm {
-    char uuid[40];         /* NUL-terminated; names what is held in the spawner */
+    char uuid[40]; /* NUL-terminated; names what is held in the spawner */
     uint32_t vm_id;
-    uint32_t peer_uid;     /* the only uid that may connect */
-    uint32_t weight;       /* 1..100 */
-    uint32_t max_queued;   /* 0 = as many as there are slots */
-    uint8_t pool_id;       /* ASCII; 0 = none: requests are refused */
-    uint8_t priority;      /* 0 low, 1 medium, 2 high */
+    uint32_t peer_uid;   /* the only uid that may connect */
+    uint32_t weight;     /* 1..100 */
+    uint32_t max_queued; /* 0 = as many as there are slots */
+    uint8_t pool_id;     /* ASCII; 0 = none: requests are refused */
+    uint8_t priority;    /* 0 low, 1 medium, 2 high */
 };
 
 /* What a VM's transports live on. All but the two connections are needed; -1 = no connection. */
 struct mediator_vm_fds {
-    int journal;           /* sealed memfd of mediator_journal_bytes() */
-    int ring;              /* sealed memfd of mediator_ring_bytes() */
-    int stub_listener;     /* SOCK_STREAM, listening, non-blocking */
+    int journal;       /* sealed memfd of mediator_journal_bytes() */
+    int ring;          /* sealed memfd of mediator_ring_bytes() */
+    int stub_listener; /* SOCK_STREAM, listening, non-blocking */
     int ring_listener;
-    int stub_connection;   /* as it was when the engine last stopped */
+    int stub_connection; /* as it was when the engine last stopped */
     int ring_connection;
     int host_doorbells[64];  /* eventfds, one for each queue pair: the guest writes them */
     int guest_doorbells[64]; /* eventfds: the engine writes them */
@@ -68,27 +68,27 @@ struct mediator_vm_fds {
 struct mediator_worker {
     uint32_t worker_id; /* the spawner's */
     int32_t pid;
-    int channel;        /* sealed memfd, see worker_channel.h */
-    int doorbell;       /* eventfd */
+    int channel;  /* sealed memfd, see worker_channel.h */
+    int doorbell; /* eventfd */
 };
 
 struct mediator_vm_stats {
-    uint64_t completed;      /* answered with status OK */
-    uint64_t failed;         /* answered with another status after having been accepted */
-    uint64_t refused;        /* answered without having been accepted */
-    uint64_t dropped;        /* accepted, but the client was gone before the answer */
-    uint64_t faults;         /* malformed, foreign id, worker crash or time-out */
-    uint64_t mismatches;     /* headers whose pool or priority is not what the store says */
-    uint64_t device_ns;      /* occupancy that was charged */
+    uint64_t completed;  /* answered with status OK */
+    uint64_t failed;     /* answered with another status after having been accepted */
+    uint64_t refused;    /* answered without having been accepted */
+    uint64_t dropped;    /* accepted, but the client was gone before the answer */
+    uint64_t faults;     /* malformed, foreign id, worker crash or time-out */
+    uint64_t mismatches; /* headers whose pool or priority is not what the store says */
+    uint64_t device_ns;  /* occupancy that was charged */
     uint64_t build_ns;
-    uint64_t wait_ns_total;  /* arrival to first dispatch */
+    uint64_t wait_ns_total; /* arrival to first dispatch */
     uint64_t wait_ns_max;
-    uint64_t waited;         /* requests that wait_ns_total sums over */
+    uint64_t waited; /* requests that wait_ns_total sums over */
     uint32_t queued;
     uint32_t running;
     uint32_t stub_connected;
     uint32_t ring_connected;
-    int32_t worker_pid[2];   /* by enum mediator_lane; 0 = none */
+    int32_t worker_pid[2]; /* by enum mediator_lane; 0 = none */
     uint32_t worker_id[2];
     uint32_t worker_wanted[2]; /* there is work and nobody to do it */
     uint32_t worker_doomed[2]; /* it broke the rules or took too long: kill it */
@@ -98,8 +98,8 @@ struct mediator_stats {
     uint64_t accepted;
     uint64_t answered;
     uint64_t events_dropped;
-    uint64_t turns; /* of the reactor */
-    uint32_t queued;
+    uint64_t turns;       /* of the reactor */
+    uint32_t outstanding; /* queued and running */
     uint32_t in_flight;
     uint32_t builds;
     uint32_t vms;
@@ -123,7 +123,7 @@ enum mediator_fault {
     MEDIATOR_FAULT_WORKER = 5,     /* the worker broke the channel's rules */
     MEDIATOR_FAULT_RUN_TIMEOUT = 6,
     MEDIATOR_FAULT_BUILD_TIMEOUT = 7,
-    MEDIATOR_FAULT_CRASH = 8,      /* the worker died of its work; b = exit status as given */
+    MEDIATOR_FAULT_CRASH = 8, /* the worker died of its work; b = exit status as given */
 };
 
 struct mediator_event {

@@ -47,11 +47,11 @@ static void sweep_vm(struct vm *vm, uint64_t now_ns)
 /**
  * queue_timeout_ms() - How long the reactor may wait before queue_timeout_check()
  *
- * Return: milliseconds, -1 = as long as it likes: nothing is queued
+ * Return: milliseconds, -1 = as long as it likes: nothing is queued, or the engine drains
  */
 int queue_timeout_ms(struct mediator *m, uint64_t now_ns)
 {
-    if (m->in_use == 0) {
+    if (m->in_use == 0 || m->draining) {
         m->next_sweep_ns = 0;
         return -1;
     }
@@ -63,7 +63,7 @@ int queue_timeout_ms(struct mediator *m, uint64_t now_ns)
 /** queue_timeout_check() - Answer what has waited too long, if it is time to look */
 void queue_timeout_check(struct mediator *m, uint64_t now_ns)
 {
-    if (m->next_sweep_ns == 0 || now_ns < m->next_sweep_ns || m->draining)
+    if (m->next_sweep_ns == 0 || now_ns < m->next_sweep_ns)
         return;
     m->next_sweep_ns = now_ns + interval_ns(m);
     for (uint32_t i = 0; i < m->vm_capacity; i++)

@@ -74,12 +74,12 @@
 /* Status of a completion. Numbers are never reused. */
 enum vgpu_status {
     VGPU_OK = 0,
-    VGPU_INVALID = 1,        /* malformed entry, command or op */
-    VGPU_UNSUPPORTED = 2,    /* well formed, but not offered by this host or device */
-    VGPU_BUSY = 3,           /* all streams of this VM are in use: retry after retry_after_us */
-    VGPU_RATE = 4,           /* over the configured request rate: retry after retry_after_us */
-    VGPU_QUOTA = 5,          /* over this VM's device memory quota */
-    VGPU_TIMEOUT = 6,        /* waited (native 0) or ran (native 1) too long */
+    VGPU_INVALID = 1,     /* malformed entry, command or op */
+    VGPU_UNSUPPORTED = 2, /* well formed, but not offered by this host or device */
+    VGPU_BUSY = 3,        /* all streams of this VM are in use: retry after retry_after_us */
+    VGPU_RATE = 4,        /* over the configured request rate: retry after retry_after_us */
+    VGPU_QUOTA = 5,       /* over this VM's device memory quota */
+    VGPU_TIMEOUT = 6,     /* waited (native 0) or ran (native 1) too long */
     VGPU_CANCELLED = 7,
     VGPU_DEVICE_LOST = 8,    /* the worker or the device went away; objects of the ctx are gone */
     VGPU_NO_CONTEXT = 9,     /* no worker can be had now: retry after retry_after_us */

@@ -26,9 +26,9 @@ enum sched_class {
     SCHED_CLASSES = 3,
 };
 
-#define SCHED_WEIGHT_MIN   1u
-#define SCHED_WEIGHT_MAX   100u
-#define SCHED_NOT_IN_HEAP  UINT32_MAX
+#define SCHED_WEIGHT_MIN     1u
+#define SCHED_WEIGHT_MAX     100u
+#define SCHED_NOT_IN_HEAP    UINT32_MAX
 #define SCHED_FIRST_GUESS_NS 50000u /* estimate for a party that was never served */
 
 /* A binary min-heap on (tag, order). Capacity is kept >= the number of members by the set-up
@@ -54,12 +54,12 @@ struct sched_party {
 struct sched_unit {
     struct sched_unit *next, *prev; /* in its stream's FIFO */
     struct sched_stream *stream;
-    uint64_t seq;         /* order within the stream, set by the caller */
+    uint64_t seq; /* order within the stream, set by the caller */
     /* What the pick has charged, by estimate, and where: completion corrects it. */
     struct sched_level *charged; /* NULL = nothing yet */
     uint64_t charged_vm;         /* virtual time */
     uint64_t charged_pool;
-    uint8_t lane;         /* enum sched_lane */
+    uint8_t lane; /* enum sched_lane */
     uint8_t picked_lane;
 };
 

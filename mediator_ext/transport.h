@@ -38,8 +38,8 @@ struct request_received {
     uint32_t cmd_len;
     uint32_t args[WORKER_BUILTIN_ARGS];
     uint32_t wire[2];
-    uint16_t status;  /* VGPU_OK, or why it is to be refused whatever else holds */
-    uint8_t kind;     /* enum request_kind */
+    uint16_t status; /* VGPU_OK, or why it is to be refused whatever else holds */
+    uint8_t kind;    /* enum request_kind */
     uint8_t vgpu_lane;
 };
 
@@ -85,6 +85,8 @@ bool transport_may_take(const struct transport *t);
 /* The client is gone: queued requests are dropped, answers to running ones will be. */
 void transport_detached(struct transport *t);
 void transport_wake(struct transport *t);
+/* Signal an eventfd that a guest has too; never waits. 0, or a negative errno. */
+int transport_interrupt(struct transport *t, int eventfd);
 void transport_event(struct transport *t, enum mediator_event_type type, uint64_t a, uint64_t b);
 void transport_fault(struct transport *t, enum mediator_fault fault, uint64_t detail);
 void transport_mismatch(struct transport *t);

@@ -203,11 +203,7 @@ static void ivshmem_flush(struct transport *t)
     if (t->attachment == 0)
         return;
     for (uint32_t qp = 0; qp < pair_count(v); qp++) {
-        uint64_t one = 1;
-
-        /* Cannot block: the eventfd is non-blocking. EAGAIN means that it is rung already. */
-        if (device_interrupt_due(&v->device, qp) &&
-            write(v->guest_doorbell[qp], &one, sizeof(one)) < 0 && errno != EAGAIN)
+        if (device_interrupt_due(&v->device, qp) && transport_interrupt(t, v->guest_doorbell[qp]))
             transport_fault(t, MEDIATOR_FAULT_RING, qp);
         if (!v->device.pair[qp].active)
             continue;
@@ -330,6 +326,10 @@ int transport_ivshmem_new(struct transport **out, struct vm *vm, struct reactor 
         goto out;
     for (; watched < pair_count(v); watched++) {
         struct doorbell *bell = &v->doorbell[watched];
+
+        rc = fds->guest_doorbells[watched] < 0 ? -EBADF : 0;
+        if (rc)
+            goto out;
 
         bell->owner = v;
         bell->qp = watched;

@@ -10,11 +10,11 @@
 
 #include <stdint.h>
 
-#define WIRE_MAGIC           0x56475055u
-#define WIRE_VERSION         0x00010000u
-#define WIRE_REQUEST_MAX     1024u              /* payload of a REQUEST and of a RESPONSE */
-#define WIRE_CUDA_DATA_MAX   (8u * 1024 * 1024) /* bulk data behind a CUDA header */
-#define WIRE_CUDA_NOT_SUPPORTED 801u            /* CUDA_ERROR_NOT_SUPPORTED */
+#define WIRE_MAGIC              0x56475055u
+#define WIRE_VERSION            0x00010000u
+#define WIRE_REQUEST_MAX        1024u              /* payload of a REQUEST and of a RESPONSE */
+#define WIRE_CUDA_DATA_MAX      (8u * 1024 * 1024) /* bulk data behind a CUDA header */
+#define WIRE_CUDA_NOT_SUPPORTED 801u               /* CUDA_ERROR_NOT_SUPPORTED */
 
 enum wire_type {
     WIRE_REQUEST = 0x01,
@@ -75,7 +75,7 @@ struct wire_request {
 
 struct wire_response {
     uint32_t version;
-    uint32_t status; /* enum wire_status */
+    uint32_t status;       /* enum wire_status */
     uint32_t result_count; /* u32 each, behind this structure */
     uint32_t data_offset;
     uint32_t data_length;

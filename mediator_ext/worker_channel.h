@@ -45,11 +45,11 @@
 
 #include "ring_abi.h"
 
-#define WORKER_MAGIC         0x4b525756u /* "VWRK" */
-#define WORKER_VERSION       1
-#define WORKER_RING_ENTRIES  64u
-#define WORKER_CONTROL_FD    3
-#define WORKER_BUILTIN_ARGS  8u
+#define WORKER_MAGIC        0x4b525756u /* "VWRK" */
+#define WORKER_VERSION      1
+#define WORKER_RING_ENTRIES 64u
+#define WORKER_CONTROL_FD   3
+#define WORKER_BUILTIN_ARGS 8u
 
 enum worker_unit_kind {
     WORKER_UNIT_COMMAND = 1,    /* a command in the data area of pair qp */
@@ -176,7 +176,8 @@ struct worker_built {
 _Static_assert(sizeof(struct worker_unit) == 128, "worker unit");
 _Static_assert(sizeof(struct worker_reply) == 64, "worker reply");
 _Static_assert(sizeof(struct worker_bind) == 56, "worker bind");
-_Static_assert(sizeof(struct worker_ready) == 272 + sizeof(struct vgpu_device_info), "worker ready");
+_Static_assert(sizeof(struct worker_ready) == 272 + sizeof(struct vgpu_device_info),
+               "worker ready");
 _Static_assert(sizeof(struct worker_built) == 48, "worker built");
 
 #endif

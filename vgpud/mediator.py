@@ -303,7 +303,7 @@ class Mediator:
             answered=s.answered,
             events_dropped=s.events_dropped,
             turns=s.turns,
-            queued=s.queued,
+            outstanding=s.outstanding,
             in_flight=s.in_flight,
             builds=s.builds,
             vms=s.vms,

@@ -23,6 +23,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -42,13 +43,41 @@
 #define MAX_TASKS       1024
 #define SCRATCH_OPTIONS "mode=0700,size=512m,nr_inodes=65536,uid=%u,gid=%u"
 
+/* One VM's state on the device is a smaller loss than a whole VM, or than vgpud. */
+#define OOM_SCORE 500
+
 #define PROBE_OWN_UID    1
 #define PROBE_NAMESPACES 2
 #define PROBE_EXECUTABLE 4
 
+/*
+ * A spawner that is protected from the kernel's search for memory would hand that on. Raising is
+ * everybody's right, lowering is not: what is higher already stays.
+ */
+static int offer_to_oom_killer(void)
+{
+    char text[16] = "";
+    int rc = 0;
+    int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+
+    if (fd < 0) {
+        return -errno;
+    }
+    if (read(fd, text, sizeof(text) - 1) < 0) {
+        rc = -errno;
+    } else if (strtol(text, NULL, 10) < OOM_SCORE) {
+        int length = snprintf(text, sizeof(text), "%d", OOM_SCORE);
+
+        rc = pwrite(fd, text, (size_t)length, 0) < 0 ? -errno : 0;
+    }
+    close(fd);
+    return rc;
+}
+
 static int enter_session(void)
 {
     sigset_t none;
+    int rc;
 
     for (int number = 1; number < NSIG; number++) {
         signal(number, SIG_DFL); /* fails for the few that cannot be changed, which is as well */
@@ -58,6 +87,11 @@ static int enter_session(void)
         return -errno;
     }
     umask(077);
+    /* First, since an undumpable process may not write to its own /proc without being root. */
+    rc = offer_to_oom_killer();
+    if (rc < 0) {
+        return rc;
+    }
     return prctl(PR_SET_DUMPABLE, 0) < 0 ? -errno : 0;
 }
 

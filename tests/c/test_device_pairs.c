@@ -1,6 +1,7 @@
 /*
  * test_device_pairs.c - Queue pairs at work: doorbells, room, re-attach, and guests that scribble
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -282,6 +283,33 @@ static void test_restarted_idle(struct mediator *m, struct rig_vm *vm)
     rig_ring_leave(&ring);
 }
 
+static void test_full_doorbell(struct mediator *m, struct rig_vm *vm, struct rig_vm *other)
+{
+    const uint64_t full = UINT64_MAX - 1;
+    struct vgpu_completion completion;
+    struct vgpu_submission entry = rig_nop(1, 0);
+    struct rig_ring ring, polite;
+    uint64_t count;
+    int bell;
+
+    CASE("a guest that fills its own doorbell and makes it blocking is served, and so are others");
+    join(&ring, vm);
+    join(&polite, other);
+    bell = ring.guest_doorbells[0];
+    (void)!read(bell, &count, sizeof(count));
+    CHECK(fcntl(bell, F_SETFL, fcntl(bell, F_GETFL) & ~O_NONBLOCK) == 0);
+    CHECK(write(bell, &full, sizeof(full)) == sizeof(full));
+    rig_pair_guest(&ring, 0)->cq_event = 0;
+    rig_ring_put(&ring, 0, &entry);
+    CHECK(RIG_UNTIL(m, vm, completed, rig_stats(m, vm).completed));
+    rig_ring_put(&polite, 0, &entry);
+    CHECK(rig_ring_take(&polite, 0, &completion, RIG_LONG_MS) && completion.cookie == 1);
+    CHECK(read(bell, &count, sizeof(count)) == sizeof(count) && count >= full);
+    CHECK(fcntl(bell, F_SETFL, fcntl(bell, F_GETFL) | O_NONBLOCK) == 0);
+    leave(&polite, m, other);
+    leave(&ring, m, vm);
+}
+
 int main(void)
 {
     const struct mediator_config config = rig_config();
@@ -300,6 +328,7 @@ int main(void)
     test_streams(m, &vm, &worker);
     test_reattach(m, &vm, &worker);
     test_reset(m, &vm, &worker);
+    test_full_doorbell(m, &vm, &other);
     test_scribbling(m, &vm, &other);
     test_restarted_idle(m, &vm);
     mediator_free(m);

@@ -181,6 +181,27 @@ static void test_timeouts(void)
     fake_worker_free(&builder);
 }
 
+static void test_queue_timeout(void)
+{
+    struct mediator_config config = rig_config();
+    struct scene s;
+    struct fake_worker worker;
+    struct worker_unit unit;
+
+    config.queue_timeout_ms = 80;
+    scene_new(&s, &config);
+    CASE("a request that is never begun is TIMEOUT, also behind one that runs, which goes on");
+    attach(&s, 0, &worker, 1, MEDIATOR_LAUNCH);
+    put(&s, 0, 1, 0);
+    CHECK(fake_worker_take(&worker, &unit, RIG_LONG_MS));
+    put(&s, 1, 2, 0); /* the other VM has no worker */
+    CHECK(got(&s, 1, 2, VGPU_TIMEOUT));
+    fake_worker_done(&worker, &unit, VGPU_OK);
+    CHECK(got(&s, 0, 1, VGPU_OK));
+    scene_free(&s);
+    fake_worker_free(&worker);
+}
+
 enum crime {
     WRONG_TOKEN,
     OUT_OF_ORDER,
@@ -281,6 +302,7 @@ int main(void)
     test_wanted();
     test_gone();
     test_timeouts();
+    test_queue_timeout();
     test_crimes();
     return check_done();
 }

@@ -203,7 +203,7 @@ static void test_removal(void)
     CHECK(rig_stats(s.m, &s.vm[0]).running == 0 && !rig_stats(s.m, &s.vm[0]).worker_wanted[0]);
     CHECK(mediator_vm_remove(s.m, s.vm[0].handle) == 0);
     CHECK(mediator_vm_remove(s.m, s.vm[0].handle) == -ENOENT);
-    CHECK(mediator_stats(s.m, &stats) == 0 && stats.vms == 1 && stats.queued == 0);
+    CHECK(mediator_stats(s.m, &stats) == 0 && stats.vms == 1 && stats.outstanding == 0);
 
     CASE("adding and removing a VM leaves no descriptor behind");
     fd_before = dup(0);

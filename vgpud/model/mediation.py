@@ -101,7 +101,7 @@ class EngineCounters:
     answered: int
     events_dropped: int
     turns: int
-    queued: int
+    outstanding: int
     in_flight: int
     builds: int
     vms: int
