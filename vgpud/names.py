@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vgpud.errors import InvalidArgument
+from vgpud.refusals import InvalidArgument
 
 NAME_MAX_CHARACTERS = 255
 DESCRIPTION_MAX_CHARACTERS = 1024

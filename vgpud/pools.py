@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vgpud.errors import InvalidArgument, PoolDisabled, PoolExists, PoolNotFound
 from vgpud.model.pool import Pool
 from vgpud.names import DESCRIPTION_MAX_CHARACTERS, NAME_MAX_CHARACTERS, parse_text
+from vgpud.refusals import InvalidArgument, PoolDisabled, PoolExists, PoolNotFound
 
 
 def parse_pool_id(text: str) -> str:

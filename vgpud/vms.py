@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from vgpud.errors import AmbiguousVm, InvalidArgument, VmExists, VmIdInUse, VmNotFound
 from vgpud.model.vm import VM_ID_MAX, VM_ID_MIN, PeerRule, Vm
 from vgpud.names import NAME_MAX_CHARACTERS, parse_text
+from vgpud.refusals import AmbiguousVm, InvalidArgument, VmExists, VmIdInUse, VmNotFound
 
 DEFAULT_POOL_ID = "A"
 

@@ -19,6 +19,7 @@ LAYERS = {
     "vgpud": "version",
     "vgpud.record": "record",
     "vgpud.errors": "errors",
+    "vgpud.refusals": "errors",
     "vgpud.model": "model",
     "vgpud.config": "config",
     "vgpud.systemd": "systemd",

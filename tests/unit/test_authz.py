@@ -12,7 +12,7 @@ from vgpud.config import ControlConfig
 from vgpud.control.authz import ROLE_NEEDED, Role, RolePolicy, authorize
 from vgpud.control.peer import peer_of
 from vgpud.control.policy import role_policy
-from vgpud.errors import PermissionDenied
+from vgpud.refusals import PermissionDenied
 
 POLICY = RolePolicy(frozenset({0, 500}), admin_gid=10, operate_gid=20, view_gid=30)
 

@@ -22,7 +22,8 @@ from vgpud.cli.admin import COMMANDS, build_parser, main
 from vgpud.cli.client import error_from_reply
 from vgpud.cli.shutdown import request_shutdown
 from vgpud.control.authz import RolePolicy
-from vgpud.errors import NoDaemonError, PoolExists, VgpudError
+from vgpud.errors import NoDaemonError, VgpudError
+from vgpud.refusals import PoolExists
 
 
 @dataclass(frozen=True)

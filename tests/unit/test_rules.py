@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.control_under_test import UUID_1, UUID_2
-from vgpud.errors import (
+from vgpud.model.pool import Pool
+from vgpud.model.priority import Priority
+from vgpud.model.vm import PeerRule, Vm
+from vgpud.pools import existing_pool, new_pool, parse_pool_id, pool_for_new_vm
+from vgpud.refusals import (
     AmbiguousVm,
     InvalidArgument,
     PoolDisabled,
@@ -15,10 +19,6 @@ from vgpud.errors import (
     VmIdInUse,
     VmNotFound,
 )
-from vgpud.model.pool import Pool
-from vgpud.model.priority import Priority
-from vgpud.model.vm import PeerRule, Vm
-from vgpud.pools import existing_pool, new_pool, parse_pool_id, pool_for_new_vm
 from vgpud.vms import new_vm, only_vm, parse_peer, parse_vm_id, parse_vm_uuid
 
 VM = Vm(UUID_1, 1, "one", "A", Priority.HIGH)

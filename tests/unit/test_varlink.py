@@ -21,7 +21,15 @@ from varlink.scanner import (
 
 from vgpud.control.authz import ROLE_NEEDED
 from vgpud.control.dispatch import VERBS
-from vgpud.errors import (
+from vgpud.model.priority import Priority
+from vgpud.protocol import messages
+from vgpud.protocol.calls import Call, decode_call, decode_reply, encode_call, encode_error
+from vgpud.protocol.codec import from_wire, to_wire
+from vgpud.protocol.descriptions import INTERFACES, load_description
+from vgpud.protocol.framing import MessageDecoder, frame
+from vgpud.protocol.messages import METHODS, ListPools, PriorityCounts, RegisterVm, ShowPool
+from vgpud.record import Record
+from vgpud.refusals import (
     ADMIN_ERRORS,
     ADMIN_INTERFACE,
     SERVICE_ERRORS,
@@ -33,14 +41,6 @@ from vgpud.errors import (
     PoolExists,
     RequestError,
 )
-from vgpud.model.priority import Priority
-from vgpud.protocol import messages
-from vgpud.protocol.calls import Call, decode_call, decode_reply, encode_call, encode_error
-from vgpud.protocol.codec import from_wire, to_wire
-from vgpud.protocol.descriptions import INTERFACES, load_description
-from vgpud.protocol.framing import MessageDecoder, frame
-from vgpud.protocol.messages import METHODS, ListPools, PriorityCounts, RegisterVm, ShowPool
-from vgpud.record import Record
 
 # --- Framing --------------------------------------------------------------------------------------
 

@@ -8,23 +8,20 @@ import socket
 import time
 from typing import Any, TypeVar
 
-from vgpud.errors import (
-    ADMIN_ERRORS,
-    SERVICE_ERRORS,
-    AccessError,
-    InterfaceNotFound,
-    InvalidParameter,
-    MalformedMessage,
-    NoDaemonError,
-    RequestError,
-    TimeoutExpiredError,
-    VgpudError,
-)
+from vgpud.errors import AccessError, NoDaemonError, TimeoutExpiredError, VgpudError
 from vgpud.protocol.calls import Call, Reply, decode_reply, encode_call
 from vgpud.protocol.codec import from_wire, to_wire
 from vgpud.protocol.framing import MessageDecoder, frame
 from vgpud.protocol.messages import METHODS
 from vgpud.record import Record
+from vgpud.refusals import (
+    ADMIN_ERRORS,
+    SERVICE_ERRORS,
+    InterfaceNotFound,
+    InvalidParameter,
+    MalformedMessage,
+    RequestError,
+)
 
 DEFAULT_SOCKET = "/run/vgpud/control.sock"
 REPLY_BYTES_MAX = 256 * 1024 * 1024

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from vgpud.errors import PermissionDenied
+from vgpud.refusals import PermissionDenied
 
 
 class Role(IntEnum):

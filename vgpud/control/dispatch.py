@@ -16,7 +16,14 @@ from vgpud.control.authz import RolePolicy, authorize
 from vgpud.control.handlers import pools, service, shutdown, status, vms
 from vgpud.control.handlers.context import Context
 from vgpud.control.peer import Peer
-from vgpud.errors import (
+from vgpud.errors import StoreError
+from vgpud.protocol.calls import Call, decode_call, encode_error, encode_reply
+from vgpud.protocol.codec import from_wire, to_wire
+from vgpud.protocol.descriptions import INTERFACES
+from vgpud.protocol.messages import METHODS
+from vgpud.reconcile import pool_subject, vm_subject
+from vgpud.record import Record
+from vgpud.refusals import (
     InterfaceNotFound,
     InvalidParameter,
     MalformedMessage,
@@ -24,15 +31,8 @@ from vgpud.errors import (
     PermissionDenied,
     RequestError,
     StoredNotApplied,
-    StoreError,
     StoreFailed,
 )
-from vgpud.protocol.calls import Call, decode_call, encode_error, encode_reply
-from vgpud.protocol.codec import from_wire, to_wire
-from vgpud.protocol.descriptions import INTERFACES
-from vgpud.protocol.messages import METHODS
-from vgpud.reconcile import pool_subject, vm_subject
-from vgpud.record import Record
 from vgpud.store.store import AuditEntry, AuditOutcome
 
 log = logging.getLogger(__name__)

@@ -19,9 +19,10 @@ from typing import Protocol
 
 from vgpud.config import ControlConfig
 from vgpud.control.peer import Peer, group_id, peer_of
-from vgpud.errors import ControlError, MessageTooLarge, TooManyConnections
+from vgpud.errors import ControlError
 from vgpud.protocol.calls import encode_error
 from vgpud.protocol.framing import MessageDecoder, frame
+from vgpud.refusals import MessageTooLarge, TooManyConnections
 
 log = logging.getLogger(__name__)
 

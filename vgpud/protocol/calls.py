@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from vgpud.errors import MalformedMessage, RequestError
 from vgpud.record import Record
+from vgpud.refusals import MalformedMessage, RequestError
 
 NESTING_MAX = 16
 """Levels of objects and lists in a message; ours have five at most."""

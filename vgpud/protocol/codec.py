@@ -10,9 +10,9 @@ import types
 from enum import IntEnum
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from vgpud.errors import InvalidParameter
 from vgpud.model.priority import Priority
 from vgpud.record import REQUIRED, Record
+from vgpud.refusals import InvalidParameter
 
 INT_MIN = -(2**63)
 INT_MAX = 2**63 - 1

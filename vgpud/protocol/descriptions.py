@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from vgpud.errors import ADMIN_INTERFACE, SERVICE_INTERFACE
+from vgpud.refusals import ADMIN_INTERFACE, SERVICE_INTERFACE
 
 INTERFACES = (SERVICE_INTERFACE, ADMIN_INTERFACE)
 

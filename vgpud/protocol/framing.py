@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vgpud.errors import MessageTooLarge
+from vgpud.refusals import MessageTooLarge
 
 END_OF_MESSAGE = b"\0"
 

@@ -6,9 +6,9 @@ them. `METHODS` says which class is whose call and reply.
 
 from __future__ import annotations
 
-from vgpud.errors import ADMIN_INTERFACE, SERVICE_INTERFACE
 from vgpud.model.priority import Priority
 from vgpud.record import Record
+from vgpud.refusals import ADMIN_INTERFACE, SERVICE_INTERFACE
 
 
 class PriorityCounts(Record):

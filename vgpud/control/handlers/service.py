@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import vgpud
 from vgpud.control.handlers.context import Context
-from vgpud.errors import InterfaceNotFound
 from vgpud.protocol.descriptions import INTERFACES, load_description
 from vgpud.protocol.messages import (
     GetInfo,
@@ -12,6 +11,7 @@ from vgpud.protocol.messages import (
     GetInterfaceDescription,
     GetInterfaceDescriptionReply,
 )
+from vgpud.refusals import InterfaceNotFound
 
 
 def get_info(context: Context, call: GetInfo) -> GetInfoReply:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from vgpud.control.handlers.context import Context
 from vgpud.control.handlers.views import vm_state, vm_states
-from vgpud.errors import InvalidArgument
 from vgpud.model.priority import Priority
 from vgpud.model.vm import PeerRule, Vm
 from vgpud.pools import existing_pool, parse_pool_id, pool_for_new_vm
@@ -18,6 +17,7 @@ from vgpud.protocol.messages import (
     ShowVm,
     ShowVmReply,
 )
+from vgpud.refusals import InvalidArgument
 from vgpud.vms import DEFAULT_POOL_ID, new_vm, only_vm, parse_peer, parse_vm_id, parse_vm_uuid
 
 
