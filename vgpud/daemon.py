@@ -43,15 +43,34 @@ from vgpud.systemd import ServiceManager
 log = logging.getLogger("vgpud")
 
 BIN = Path(__file__).resolve().parent / "bin"
-RELOADABLE = ("control", "scheduler")
-"""Sections that a reload takes over; of the others it names what needs a restart."""
+RESTART_KEYS = (
+    "daemon.state_dir",
+    "daemon.run_dir",
+    "daemon.user",
+    "control.socket",
+    "control.socket_mode",
+    "spawner.socket",
+    "spawner.binary",
+    "spawner.worker_binary",
+    "spawner.worker_uid_base",
+    "spawner.max_workers",
+    "vms.max_queued_per_vm",
+    "vms.ring_queue_pairs",
+    "vms.ring_entries",
+    "vms.ring_data_bytes",
+    "device.backend",
+    "device.opencl_library",
+    "device.device_index",
+    "device.cpu_threads",
+)
+"""What a reload cannot take over: the keys that vgpud.toml marks (restart)."""
 
 
 class Daemon:
     """One running vgpud. Made of ready parts; lives in the event loop."""
 
     def __init__(self, config: Config, config_path: Path | None) -> None:
-        self._config = config
+        self._started_with = self._config = config
         self._config_path = config_path
         self._service = ServiceManager()
         self._started = time.monotonic()
@@ -139,14 +158,17 @@ class Daemon:
             engine.reload(config)
         except VgpudError as error:
             log.error("reload: keeping the old configuration: %s", error)
+            outcome = "reload refused, see the log; serving with the old configuration"
         else:
+            outcome = "reloaded"
+            self._config = config
             server.reload(config.control)
             dispatch.policy = role_policy(config.control)
             logging.getLogger().setLevel(config.daemon.log_level.upper())
-            for key in needs_restart(self._config, config):
+            for key in needs_restart(self._started_with, config):
                 log.warning("reload: %s has changed and takes effect at the next start", key)
             log.info("reload: done")
-        self._service.ready("reloaded")
+        self._service.ready(outcome)
 
     async def _ping(self) -> None:
         interval_s = self._service.watchdog_interval_s()
@@ -159,24 +181,28 @@ class Daemon:
 
 
 def needs_restart(old: Config, new: Config) -> list[str]:
-    """The changed keys that a reload cannot take over, as section.key."""
-    changed = []
-    for section in old.__struct_fields__:
-        before, after = getattr(old, section), getattr(new, section)
-        if section in RELOADABLE:
-            continue
-        changed += [
-            f"{section}.{key}"
-            for key in before.__struct_fields__
-            if getattr(before, key) != getattr(after, key) and key != "log_level"
-        ]
-    if old.control.socket != new.control.socket:
-        changed.append("control.socket")
-    return changed
+    """Those of RESTART_KEYS that differ."""
+
+    def value(config: Config, dotted: str) -> object:
+        section, key = dotted.split(".")
+        return getattr(getattr(config, section), key)
+
+    return [key for key in RESTART_KEYS if value(old, key) != value(new, key)]
 
 
-def reach_spawner(config: Config) -> Spawner:
-    """The running spawner, or one that is started; blocks. Raises SpawnerError."""
+def reach_spawner(config: Config) -> tuple[Spawner, bool]:
+    """The running spawner, or one that is started, and which of both; blocks.
+
+    Raises SpawnerError. To be called by the holder of the instance lock.
+    """
+    try:
+        return Spawner.connect(config.spawn_socket, config.spawner.start_timeout_ms / 1000), False
+    except SpawnerLostError:
+        return start_spawner(config), True
+
+
+def start_spawner(config: Config) -> Spawner:
+    """A spawner that is started; blocks. Raises SpawnerError."""
     run_dir = Path(config.daemon.run_dir)
     launch = SpawnerLaunch(
         binary=Path(config.spawner.binary or BIN / "vgpu-spawn"),
@@ -242,10 +268,15 @@ def serve(config_path: Path | None) -> ExitCode:
         level=config.daemon.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
     )
     make_directories(config)
-    spawner = reach_spawner(config)
-    drop_privileges(config)
     lock = acquire_instance_lock(config.lock_path)
-    store = Store.open(config.store_path)
+    spawner, started = reach_spawner(config)
+    try:
+        drop_privileges(config)
+        store = Store.open(config.store_path)
+    except VgpudError:
+        if started:
+            spawner.shutdown()  # nobody knows of it, and nothing is held
+        raise
 
     async def run() -> tuple[ExitCode, bool]:
         daemon = Daemon(config, config_path)

@@ -22,7 +22,7 @@ from vgpud.model.engine import EngineSnapshot, VmStatus
 from vgpud.model.mediation import EngineLimits, VmFds, VmIdentity
 from vgpud.model.pool import Pool
 from vgpud.model.vm import PeerRule, Vm
-from vgpud.probe import Device
+from vgpud.probe import Device, with_quota
 from vgpud.spawner import HeldEntry, Spawner, close_fds
 from vgpud.vm_files import VmFiles, VmFileSizes
 from vgpud.worker_process import Tenant
@@ -50,6 +50,7 @@ def limits_of(config: Config) -> EngineLimits:
         quantum_us=config.scheduler.quantum_us,
         run_timeout_ms=config.scheduler.run_timeout_ms,
         build_timeout_ms=config.scheduler.build_timeout_ms,
+        queue_timeout_ms=config.scheduler.queue_timeout_ms,
     )
 
 
@@ -64,6 +65,12 @@ class HostEngine:
         self._spawner = spawner
         self._mediator = mediator
         self._device = device
+        self._sizes = VmFileSizes(
+            slots=config.vms.max_queued_per_vm,
+            pairs=config.vms.ring_queue_pairs,
+            entries=config.vms.ring_entries,
+            data_bytes=config.vms.ring_data_bytes,
+        )
         self._files = VmFiles(Path(config.daemon.run_dir) / "vms", spawner)
         self._workforce = Workforce(
             spawner,
@@ -128,6 +135,10 @@ class HostEngine:
     def reload(self, config: Config) -> None:
         """Take over the limits that can change while running."""
         self._mediator.set_limits(limits_of(config))
+        memory_bytes = config.device.vm_memory_bytes
+        if self._device.info:
+            self._mediator.set_device(with_quota(self._device.info, memory_bytes))
+        self._workforce.reload(memory_bytes, config.spawner.start_timeout_ms / 1000)
         self._config = config
 
     # --- what the reconciler asks -------------------------------------------------------------
@@ -196,7 +207,7 @@ class HostEngine:
                 return
             except LayoutMismatchError as error:
                 log.error("VM %s: its clients must connect anew: %s", vm.vm_uuid, error)
-        self._take_over(vm, peer_uid, self._files.create(vm.vm_uuid, peer_uid, self._sizes()))
+        self._take_over(vm, peer_uid, self._files.create(vm.vm_uuid, peer_uid, self._sizes))
 
     def _take_over(self, vm: Vm, peer_uid: int, fds: VmFds) -> None:
         """Gives a VM and its descriptors to the engine. Raises EngineError; nothing stays open."""
@@ -222,15 +233,6 @@ class HostEngine:
             for entry in held.values():
                 close_fds(entry.fds)
         return fds
-
-    def _sizes(self) -> VmFileSizes:
-        vms = self._config.vms
-        return VmFileSizes(
-            slots=vms.max_queued_per_vm,
-            pairs=vms.ring_queue_pairs,
-            entries=vms.ring_entries,
-            data_bytes=vms.ring_data_bytes,
-        )
 
     def _identity(self, vm: Vm, peer_uid: int) -> VmIdentity:
         return VmIdentity(

@@ -8,19 +8,20 @@ mapped.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vgpud import mediator
 from vgpud.errors import EngineError
 from vgpud.model.mediation import VmFds
-from vgpud.spawner import HeldEntry, Spawner, close_fds
+from vgpud.spawner import HeldEntry, Spawner, SpawnerRefusedError, close_fds
 
 PAIRS_PER_KEY = 8
 """A held entry takes 24 descriptors; a pair has two doorbells."""
@@ -126,21 +127,24 @@ class VmFiles:
         Root gives the sockets to that account; another account grants access by an ACL.
         Raises EngineError when neither works.
         """
-        for name in (STUB_SOCKET, RING_SOCKET):
-            path = self.directory_of(vm_uuid) / name
+        sockets = [self.directory_of(vm_uuid) / name for name in (STUB_SOCKET, RING_SOCKET)]
+        if os.geteuid() not in (0, peer_uid):
+            _grant(sockets, peer_uid)
+            return
+        for path in sockets:
             path.chmod(0o600)
-            if peer_uid == os.geteuid():
-                continue
-            if os.geteuid() == 0:
-                os.chown(path, peer_uid, -1)
-            else:
-                _grant(path, peer_uid)
+            os.chown(path, peer_uid, -1)
 
     def remove(self, vm_uuid: str, held_keys: Iterable[str]) -> None:
         """Have nothing of the VM held any more, and remove its sockets."""
-        for key in held_keys:
-            self._spawner.drop(key)
         shutil.rmtree(self.directory_of(vm_uuid), ignore_errors=True)
+        for key in held_keys:
+            try:
+                self._spawner.drop(key)
+            except SpawnerRefusedError as error:
+                # A connection is held only while there is one, and let go of by the engine.
+                if error.error_number != errno.ENOENT:
+                    raise
 
     def held_keys(self, vm_uuid: str, pairs: int) -> list[str]:
         """Every key that a VM may have something held under, but its workers'."""
@@ -209,12 +213,14 @@ def _listen(path: Path) -> int:
     return listener.detach()
 
 
-def _grant(path: Path, uid: int) -> None:
-    command = ["setfacl", "--modify", f"user:{uid}:rw", "--", os.fspath(path)]
+def _grant(paths: Sequence[Path], uid: int) -> None:
+    # The whole list in one step: its account may be connecting while vgpud is restarted.
+    acl = f"user::rw,user:{uid}:rw,group::-,mask::rw,other::-"
+    command = ["setfacl", "--set", acl, "--", *map(os.fspath, paths)]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=10)
     except (OSError, subprocess.SubprocessError) as error:
         raise EngineError(
-            f"cannot let uid {uid} connect to {path}: {error}",
+            f"cannot let uid {uid} connect to {paths[0].parent}: {error}",
             "Install the acl package, or register the VM with --peer=uid:N of vgpud's own account.",
         ) from error

@@ -18,7 +18,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vgpud.errors import EngineError, SpawnerError
 from vgpud.mediator import Lane, Mediator, channel_bytes
@@ -63,6 +63,12 @@ class Workforce:
         self._on_tenant_empty = on_tenant_empty
         self._by_id: dict[int, Worker] = {}
         self._slots: set[int] = set()
+
+    def reload(self, memory_bytes: int, start_timeout_s: float) -> None:
+        """Take over other limits, for workers that start from now on."""
+        self._config = replace(
+            self._config, memory_bytes=memory_bytes, start_timeout_s=start_timeout_s
+        )
 
     # --- what the engine wants ----------------------------------------------------------------
 
