@@ -18,6 +18,7 @@ umask 022
 
 APT_BASE=(python3.11-venv python3.11-dev gcc libc6-dev binutils make opencl-c-headers acl)
 APT_FUZZ=(clang libclang-rt-14-dev)
+APT_TEST=(systemd systemd-container) # the units are tested under a systemd of their own
 
 # ---- saying what happens ------------------------------------------------------------------------
 
@@ -211,6 +212,7 @@ verb_build() { # set up only: .venv, the engine, the C programs
 
 verb_test() { # all tests: C under sanitizers, then pytest (further arguments go to pytest)
     setup_dev
+    ((EUID != 0)) || need_packages "${APT_TEST[@]}"
     find_way
     say "C tests under sanitizers"
     "${WAY[@]}" "$PY" tests/c/run.py
@@ -278,10 +280,14 @@ verb_install() { # onto this host: PREFIX (/opt/vgpud), DESTDIR, EXTRAS=cpu for 
     [[ $prefix == /* && $dest != */ ]] || die "PREFIX must be absolute, DESTDIR without a final /"
     [[ -n $dest ]] || ((EUID == 0)) || die "installing onto this host needs root (or set DESTDIR)"
     setup
+    exec 9>build/.lock
+    flock 9
     build_wheels "$extras"
     install_venv "$dest" "$prefix" "$extras"
+    exec 9>&-
     install_files "$dest" "$prefix"
-    [[ -n $dest ]] || activate
+    [[ -z $dest ]] || { say "staged for $prefix below $dest; it needs python3.11, acl" && return; }
+    activate
     cat <<NEXT
 
 vgpud is installed in $prefix. What to do next:
@@ -294,12 +300,18 @@ NEXT
 
 # Everything as wheels first: the target needs no compiler, no index and no build tools.
 build_wheels() {
+    local mark files=(requirements.txt) hint='The first error in the log counts.'
+    local pip=("$PY" -m pip wheel -q --no-input --no-build-isolation --use-pep517 -w build/wheel)
+    [[ $1 != cpu ]] || files+=(requirements-cpu.txt)
+    mark=$(files_fingerprint "${files[@]}")
     say "pip: building the wheels"
-    rm -rf build/wheel build/lib build/lib.* build/bdist.*
-    local requirements=(-r requirements.txt)
-    [[ $1 != cpu ]] || requirements+=(-r requirements-cpu.txt)
-    quietly wheel 'The first error in the log counts.' "$PY" -m pip wheel -q --no-input \
-        --no-build-isolation --use-pep517 --wheel-dir build/wheel "${requirements[@]}" .
+    if ! fresh wheels "$mark" || [[ ! -d build/wheel ]]; then
+        rm -rf build/wheel
+        quietly wheels "$hint" "${pip[@]}" "${files[@]/#/-r}"
+        stamp wheels "$mark"
+    fi
+    rm -rf build/wheel/vgpud-*.whl build/lib build/lib.* build/bdist.*
+    quietly wheel "$hint" "${pip[@]}" --no-deps .
 }
 
 install_venv() {
@@ -342,6 +354,11 @@ install_files() {
     done
     mkdir -p "$dest/usr/local/bin" "$dest/etc/vgpud"
     ln -sf "$prefix"/bin/{vgpud,vgpu-admin} "$dest/usr/local/bin/"
+    for file in vgpud/man/*; do
+        target=$dest/usr/local/share/man/man${file##*.}/
+        mkdir -p "$target"
+        ln -sf "$prefix/lib/python3.11/site-packages/$file" "$target"
+    done
     file=$dest/etc/vgpud/vgpud.toml
     if [[ ! -e $file ]]; then
         install -m 0644 vgpud.toml "$file"
