@@ -1,0 +1,250 @@
+"""VMs of a vgpud under test, from all sides: the guest's, the administrator's, the host's.
+
+Whatever is waited for here is looked at again until it is so, or until a deadline that only a
+broken daemon reaches; nothing is concluded from time having passed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import re
+import signal
+import struct
+import termios
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from tests.daemon_under_test import ROOT, RunningDaemon
+from tests.ring_abi import DeviceStatus
+from tests.ring_client import Refused, RingClient
+from tests.stub_client import StubClient
+from vgpud.cli.client import Client
+from vgpud.model.priority import Priority
+from vgpud.protocol.messages import (
+    DisablePool,
+    DisablePoolReply,
+    EnablePool,
+    EnablePoolReply,
+    ListVms,
+    ListVmsReply,
+    RegisterVm,
+    RegisterVmReply,
+    RemoveVm,
+    RemoveVmReply,
+    ShowVm,
+    ShowVmReply,
+    VmLive,
+)
+
+DEADLINE_S = 30.0
+PAUSE_S = 0.01
+VGPU_CLIENT = ROOT / "vgpud" / "bin" / "vgpu-client"
+
+Found = TypeVar("Found")
+
+
+def eventually(
+    look: Callable[[], Found | None], what: str, deadline_s: float = DEADLINE_S
+) -> Found:
+    """The first true thing that `look` returns; AssertionError with `what` after the deadline."""
+    end = time.monotonic() + deadline_s
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < end, f"not within {deadline_s:g} s: {what}"
+        time.sleep(PAUSE_S)
+
+
+class Attachment(RingClient):
+    """A ring client whose indices are whole at every moment, as a driver's are.
+
+    struct.pack_into() clears the bytes before it fills them, and the engine may look in between.
+    """
+
+    def poke_u32(self, offset: int, value: int) -> None:
+        with memoryview(self.memory) as view, view.cast("I") as words:
+            words[offset // 4] = value & 0xFFFFFFFF
+
+    def peek_u32(self, offset: int) -> int:
+        with memoryview(self.memory) as view, view.cast("I") as words:
+            return words[offset // 4]
+
+    def _pair_host(self, pair: int, field: int) -> int:
+        return self.peek_u32(self.pair_host(pair) + field)
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A registered VM."""
+
+    daemon: RunningDaemon
+    uuid: str
+    vm_id: int
+
+    @property
+    def directory(self) -> Path:
+        return self.daemon.run_dir / "vms" / self.uuid
+
+    @property
+    def stub_socket(self) -> Path:
+        return self.directory / "stub.sock"
+
+    @property
+    def ring_socket(self) -> Path:
+        return self.directory / "ring.sock"
+
+    def stub(self) -> StubClient:
+        """A version 1 connection."""
+        return StubClient(self.stub_socket, timeout_s=DEADLINE_S)
+
+    def attach(self) -> Attachment:
+        """An attachment to the ring, its features not yet agreed on.
+
+        A former client's end may not have been noticed yet: until then a second one is refused.
+        """
+
+        def once() -> Attachment | None:
+            try:
+                return Attachment(self.ring_socket, timeout_s=DEADLINE_S)
+            except Refused:
+                return None
+
+        return eventually(once, f"VM {self.uuid} can be attached to")
+
+    def ring(self) -> Attachment:
+        """An attachment that is ready to be used."""
+        ring = self.attach()
+        assert ring.negotiate() is DeviceStatus.OK
+        return ring
+
+    def live(self) -> VmLive:
+        """What the engine counts for this VM now."""
+        reply, _ = client_of(self.daemon).call(ShowVm(vm_uuid=self.uuid), ShowVmReply)
+        assert reply.vm.live is not None, "the engine does not know this VM"
+        return reply.vm.live
+
+    def when(self, condition: Callable[[VmLive], bool], what: str) -> VmLive:
+        """Wait until the live numbers are so."""
+
+        def look() -> VmLive | None:
+            live = self.live()
+            return live if condition(live) else None
+
+        return eventually(look, f"VM {self.uuid}: {what}")
+
+    def worker(self) -> psutil.Process:
+        """The process that runs this VM's work, once there is one."""
+        return psutil.Process(self.when(lambda live: live.worker_pid != 0, "a worker").worker_pid)
+
+    def warm_up(self) -> psutil.Process:
+        """Have one request served, so that a worker is there; returns it. Leaves no client."""
+        with self.stub() as stub:
+            worker = self.warm_up_over(stub)
+        self.when(lambda live: not live.connected_stub, "the client has gone")
+        return worker
+
+    def warm_up_over(self, stub: StubClient) -> psutil.Process:
+        """Have one request of this client served, so that a worker is there; returns it."""
+        assert stub.vector_add(1, 2) == 3
+        return self.worker()
+
+    def logged(self, pattern: str) -> re.Match[str]:
+        """Wait for a line of vgpud's log that is about this VM; `pattern` follows "VM <uuid>: "."""
+        return logged(self.daemon, rf"VM {self.uuid}: {pattern}")
+
+    def remove(self) -> None:
+        """Have the VM forgotten."""
+        client_of(self.daemon).call(RemoveVm(vm_uuid=self.uuid), RemoveVmReply)
+
+
+def client_of(daemon: RunningDaemon) -> Client:
+    """A client of the control socket, as vgpu-admin uses it."""
+    return Client(str(daemon.control_socket), DEADLINE_S)
+
+
+def register(
+    daemon: RunningDaemon,
+    *,
+    pool: str = "A",
+    priority: Priority = Priority.MEDIUM,
+    peer: str | None = None,
+    vm_uuid: str | None = None,
+) -> Guest:
+    """Register a VM whose clients run as this process does, or as `peer` says."""
+    call = RegisterVm(
+        vm_uuid=vm_uuid or str(uuid.uuid4()),
+        pool_id=pool,
+        priority=priority,
+        peer=peer or f"uid:{os.geteuid()}",
+    )
+    reply, _ = client_of(daemon).call(call, RegisterVmReply)
+    return Guest(daemon, reply.vm.vm_uuid, reply.vm.vm_id)
+
+
+def registered(daemon: RunningDaemon) -> list[str]:
+    """The UUIDs of all VMs."""
+    reply, _ = client_of(daemon).call(ListVms(), ListVmsReply)
+    return [vm.vm_uuid for vm in reply.vms]
+
+
+@contextlib.contextmanager
+def disabled(daemon: RunningDaemon, pool_id: str) -> Iterator[None]:
+    """A pool is disabled for the length of the `with` block."""
+    client_of(daemon).call(DisablePool(pool_id), DisablePoolReply)
+    try:
+        yield
+    finally:
+        client_of(daemon).call(EnablePool(pool_id), EnablePoolReply)
+
+
+def logged(daemon: RunningDaemon, pattern: str) -> re.Match[str]:
+    """Wait for a line in vgpud's log; `pattern` is searched for."""
+    return eventually(
+        lambda: re.search(pattern, daemon.log.read_text(errors="replace")),
+        f"{pattern!r} in the log of vgpud",
+    )
+
+
+@contextlib.contextmanager
+def stopped(process: psutil.Process) -> Iterator[None]:
+    """A process does nothing for the length of the `with` block, unless it is killed meanwhile."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        eventually(lambda: process.status() == psutil.STATUS_STOPPED, f"{process} has stopped")
+        yield
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGCONT)
+
+
+def wait_ended(*processes: psutil.Process) -> None:
+    """Wait until processes have ended, whether or not their parent has noticed."""
+
+    def ended(process: psutil.Process) -> bool:
+        try:
+            return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    for process in processes:
+        eventually(functools.partial(ended, process), f"{process} has ended")
+
+
+def wait_taken(client: StubClient) -> None:
+    """Wait until the other side has received every byte that was sent to it."""
+
+    def none_left() -> bool:
+        unread = fcntl.ioctl(client.socket, termios.TIOCOUTQ, struct.pack("i", 0))
+        return struct.unpack("i", unread) == (0,)
+
+    eventually(none_left, "vgpud has received what was sent")

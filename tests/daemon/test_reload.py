@@ -1,0 +1,140 @@
+"""SIGHUP: what changes at once, what waits for the next start, and what changes nothing."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.daemon.guests import eventually, register, stopped
+from tests.daemon_under_test import ROOT, RunningDaemon
+from tests.ring_abi import DEVICE_INFO, Kind, Status, Submission, op_alloc, op_nop
+from tests.stub_client import Opcode
+from vgpud.daemon import RESTART_KEYS
+
+
+def reload(daemon: RunningDaemon, config: str) -> str:
+    """Change the configuration file, have it read, and return what vgpud said about it."""
+    daemon.config.write_text(config)
+    before = daemon.log.stat().st_size
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGHUP)
+
+    def said() -> str:
+        text = daemon.log.read_bytes()[before:].decode()
+        return text if "reload: done" in text or "reload: keeping" in text else ""
+
+    return eventually(said, "vgpud says that it has read its configuration")
+
+
+@pytest.fixture
+def config(vgpud_of_its_own: RunningDaemon) -> Iterator[str]:
+    """The configuration the daemon was started with, and has again after the test."""
+    config = vgpud_of_its_own.config.read_text()
+    yield config
+    assert "reload: done" in reload(vgpud_of_its_own, config)
+
+
+def test_a_good_file_is_taken_over_without_a_warning(
+    vgpud_of_its_own: RunningDaemon, config: str
+) -> None:
+    said = reload(vgpud_of_its_own, config)
+    assert "reload: done" in said
+    assert "WARNING" not in said and "ERROR" not in said
+
+
+BAD = {
+    "unknown key": ("[vms]\nqueue = 5\n", "vms.queue"),
+    "wrong type": ('[scheduler]\nrun_timeout_ms = "1"\n', "scheduler.run_timeout_ms"),
+    "not TOML": ("[vms\n", "is not valid TOML"),
+}
+
+
+@pytest.mark.parametrize(("more", "reason"), BAD.values(), ids=BAD.keys())
+def test_a_bad_file_changes_nothing_and_the_reason_is_logged(
+    vgpud_of_its_own: RunningDaemon, config: str, more: str, reason: str
+) -> None:
+    guest = register(vgpud_of_its_own)
+    worker = guest.warm_up()
+    said = reload(vgpud_of_its_own, config + more)
+    assert "keeping the old configuration" in said
+    assert str(vgpud_of_its_own.config) in said and reason in said
+    assert guest.warm_up() == worker
+
+
+def test_a_shorter_time_limit_holds_also_for_what_runs_already(
+    vgpud_of_its_own: RunningDaemon, config: str
+) -> None:
+    guest = register(vgpud_of_its_own)
+    with guest.ring() as ring:
+        assert ring.run(op_nop()).status == Status.OK
+        with stopped(guest.worker()):
+            ring.submit(Submission(1, kind=Kind.COMMAND, cmd_len=8))
+            guest.when(lambda live: live.running == 1, "it runs")
+            reload(vgpud_of_its_own, config + "[scheduler]\nrun_timeout_ms = 100\n")
+            assert ring.wait().status == Status.TIMEOUT
+
+
+def test_the_memory_quota_holds_for_the_next_worker(
+    vgpud_of_its_own: RunningDaemon, config: str
+) -> None:
+    guest = register(vgpud_of_its_own)
+    assert "next start" not in reload(vgpud_of_its_own, config + "vm_memory_bytes = 1048576\n")
+    with guest.ring() as ring, guest.stub() as stub:
+        info = DEVICE_INFO.unpack(stub.request(Opcode.GET_DEVICE_INFO).data)
+        assert info[9] == 1 << 20
+        assert ring.run(op_alloc(1, 1 << 21)).status == Status.QUOTA
+
+
+def test_the_time_for_a_shutdown_changes_at_once(
+    vgpud_of_its_own: RunningDaemon, config: str
+) -> None:
+    guest = register(vgpud_of_its_own)
+    short = config.replace("[daemon]\n", "[daemon]\nshutdown_timeout_ms = 50\n")
+    assert "next start" not in reload(vgpud_of_its_own, short)
+    with guest.stub() as client, stopped(guest.warm_up_over(client)):
+        client.send_request(Opcode.VECTOR_ADD, (1, 1))
+        guest.when(lambda live: live.running == 1, "it runs")
+        assert vgpud_of_its_own.end(signal.SIGTERM) == 0
+    vgpud_of_its_own.start()
+    assert "still running after 0.05 s" in vgpud_of_its_own.log.read_text()
+
+
+MIXED = """
+[vms]
+max_queued_total = 4096
+max_queued_per_vm = 512
+[scheduler]
+quantum_us = 5000
+[spawner]
+max_workers = 8
+start_timeout_ms = 9000
+[control]
+socket_mode = 0o600
+max_connections = 3
+"""
+
+
+def test_what_needs_a_restart_is_named_and_nothing_else(
+    vgpud_of_its_own: RunningDaemon, config: str
+) -> None:
+    said = reload(vgpud_of_its_own, config + MIXED)
+    named = {line.split()[3] for line in said.splitlines() if "takes effect" in line}
+    assert named == {"vms.max_queued_per_vm", "spawner.max_workers", "control.socket_mode"}
+    assert vgpud_of_its_own.admin("list-pools").returncode == 0
+
+
+def test_exactly_the_keys_marked_restart_in_the_distributed_file_need_one() -> None:
+    section, comment = "", ""
+    marked = set()
+    for line in (ROOT / "vgpud.toml").read_text().splitlines():
+        if line.startswith("#"):
+            comment += line
+            continue
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line and "(restart)" in comment:
+            marked.add(f"{section}.{line.split()[0]}")
+        comment = ""
+    assert marked == set(RESTART_KEYS)
