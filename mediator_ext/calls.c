@@ -66,7 +66,11 @@ int mediator_set_hold_fd(struct mediator *m, int fd)
 
 static int call_set_config(struct mediator *m, void *argument)
 {
+    struct sched_config sched;
+
     m->config = *(const struct mediator_config *)argument;
+    sched = engine_sched_config(&m->config);
+    scheduler_set_config(&m->scheduler, &sched);
     return 0;
 }
 

@@ -111,6 +111,7 @@ struct mediator {
 
 uint64_t engine_now_ns(void);
 bool engine_config_valid(const struct mediator_config *config);
+struct sched_config engine_sched_config(const struct mediator_config *config);
 
 /* request.c */
 struct request *request_take(struct vm *vm, struct transport *t,

@@ -196,13 +196,13 @@ static void fill_device(struct mediator *m, uint64_t now_ns)
     struct sched_unit *unit = NULL;
 
     if (!device->vm) {
-        unit = scheduler_pick(&m->scheduler, SCHED_EXEC);
+        unit = scheduler_pick(&m->scheduler, SCHED_EXEC, now_ns);
         if (!unit)
             return;
         dispatch(request_of_unit(unit), now_ns);
     }
     while (may_add(m, device->vm, now_ns)) {
-        unit = scheduler_pick_more(&m->scheduler, SCHED_EXEC, &device->vm->sched);
+        unit = scheduler_pick_more(&m->scheduler, SCHED_EXEC, &device->vm->sched, now_ns);
         if (!unit)
             break;
         dispatch(request_of_unit(unit), now_ns);
@@ -213,7 +213,7 @@ static void fill_device(struct mediator *m, uint64_t now_ns)
 static void fill_builds(struct mediator *m, uint64_t now_ns)
 {
     while (m->builds < m->config.max_builds) {
-        struct sched_unit *unit = scheduler_pick(&m->scheduler, SCHED_BUILD);
+        struct sched_unit *unit = scheduler_pick(&m->scheduler, SCHED_BUILD, now_ns);
 
         if (!unit)
             break;
@@ -224,12 +224,12 @@ static void fill_builds(struct mediator *m, uint64_t now_ns)
 
 /* ---- back ---- */
 
-static void put_back(struct request *r, uint8_t lane, uint64_t cost_ns)
+static void put_back(struct request *r, uint8_t lane, uint64_t cost_ns, uint64_t now_ns)
 {
     struct vm *vm = r->vm;
 
     r->unit.lane = lane;
-    scheduler_return(&vm->mediator->scheduler, &r->unit, cost_ns);
+    scheduler_return(&vm->mediator->scheduler, &r->unit, cost_ns, now_ns);
     if (r->slot->state == REQUEST_CANCELLED || vm->mediator->cancelling) {
         /* Its client is gone, or all work ends. What it has held up is on its way back. */
         scheduler_cancel(&vm->mediator->scheduler, &r->unit);
@@ -251,7 +251,7 @@ static void done(struct request *r, const struct worker_reply *reply, uint64_t c
 
     if (built && reply->status == VGPU_OK) {
         slot->built_op = slot->first_op + 1;
-        put_back(r, SCHED_EXEC, cost_ns);
+        put_back(r, SCHED_EXEC, cost_ns, now_ns);
         return;
     }
     /* Shown, not charged: the worker's word on when it was done, as far as it can be true. */
@@ -262,7 +262,7 @@ static void done(struct request *r, const struct worker_reply *reply, uint64_t c
     slot->out_len = reply->out_len;
     slot->result[0] = reply->result[0];
     slot->result[1] = reply->result[1];
-    scheduler_complete(&m->scheduler, &r->unit, cost_ns);
+    scheduler_complete(&m->scheduler, &r->unit, cost_ns, now_ns);
     complete(r, reply->status < VGPU_STATUS_COUNT ? (enum vgpu_status)reply->status : VGPU_FAILED);
 }
 
@@ -298,14 +298,14 @@ static void act_on_reply(struct request *r, const struct worker_reply *reply, ui
     switch (reply->outcome) {
     case WORKER_CONTINUE:
         r->slot->first_op = reply->op_index;
-        put_back(r, SCHED_EXEC, cost_ns);
+        put_back(r, SCHED_EXEC, cost_ns, now_ns);
         break;
     case WORKER_NEED_BUILD:
         r->slot->first_op = reply->op_index;
-        put_back(r, SCHED_BUILD, cost_ns);
+        put_back(r, SCHED_BUILD, cost_ns, now_ns);
         break;
     case WORKER_BOUNCED:
-        put_back(r, SCHED_EXEC, cost_ns);
+        put_back(r, SCHED_EXEC, cost_ns, now_ns);
         break;
     default:
         done(r, reply, cost_ns, now_ns);

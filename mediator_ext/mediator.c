@@ -28,6 +28,8 @@
 #include "hold.h"
 #include "tenants.h"
 
+_Static_assert((int)SCHED_SCOPE_GLOBAL == (int)MEDIATOR_SCOPE_GLOBAL, "scopes have one number");
+
 /** engine_now_ns() - The engine's clock: CLOCK_MONOTONIC */
 uint64_t engine_now_ns(void)
 {
@@ -44,6 +46,7 @@ static void enqueue(struct vm *vm, struct request *r, struct stream *stream)
 {
     r->unit.seq = r->slot->seq;
     r->unit.lane = r->slot->lane;
+    r->unit.arrival_ns = r->slot->arrival_ns;
     request_set_state(r, REQUEST_QUEUED);
     scheduler_push(&vm->mediator->scheduler, &stream->sched, &r->unit);
     executor_enqueue(r);
@@ -273,11 +276,22 @@ bool engine_config_valid(const struct mediator_config *c)
 {
     return c->max_queued_total > 0 && c->units_in_flight >= 1 && c->units_in_flight <= 32 &&
            c->max_builds >= 1 && c->max_builds <= MAX_BUILDS && c->quantum_us > 0 &&
-           c->run_timeout_ms > 0 && c->build_timeout_ms > 0 && c->queue_timeout_ms > 0;
+           c->run_timeout_ms > 0 && c->build_timeout_ms > 0 && c->queue_timeout_ms > 0 &&
+           c->aging_share <= 100 && c->priority_scope <= MEDIATOR_SCOPE_GLOBAL;
+}
+
+struct sched_config engine_sched_config(const struct mediator_config *config)
+{
+    return (struct sched_config){
+        .aging_after_ns = (uint64_t)config->aging_after_ms * 1000000u,
+        .aging_share = config->aging_share,
+        .scope = config->priority_scope,
+    };
 }
 
 struct mediator *mediator_new(const struct mediator_config *config)
 {
+    struct sched_config sched;
     struct mediator *m;
     int rc;
 
@@ -291,7 +305,8 @@ struct mediator *mediator_new(const struct mediator_config *config)
     memset(m, 0, sizeof(*m));
     m->config = *config;
     m->hold_fd = -1;
-    scheduler_init(&m->scheduler);
+    sched = engine_sched_config(config);
+    scheduler_init(&m->scheduler, &sched);
     rc = reactor_init(&m->reactor);
     if (rc)
         goto out;

@@ -33,6 +33,12 @@ enum mediator_transport {
     MEDIATOR_LOOP = 2, /* in-process, for tests */
 };
 
+/* Whether pools are above the priority classes, or the classes above the pools. */
+enum mediator_scope {
+    MEDIATOR_SCOPE_POOL = 0,
+    MEDIATOR_SCOPE_GLOBAL = 1,
+};
+
 struct mediator_config {
     uint32_t max_queued_total;
     uint32_t units_in_flight;  /* of the VM that has the device, 1..32 */
@@ -41,6 +47,9 @@ struct mediator_config {
     uint32_t run_timeout_ms;   /* a unit on the device; past it its worker is to be killed */
     uint32_t build_timeout_ms; /* the same for a build */
     uint32_t queue_timeout_ms; /* a request that was never begun is answered TIMEOUT */
+    uint32_t aging_after_ms;   /* who has waited longer may come before higher classes */
+    uint32_t aging_share;      /* percent of the time that such may have, 0 = none ever */
+    uint32_t priority_scope;   /* enum mediator_scope */
 };
 
 struct mediator_vm {

@@ -82,6 +82,7 @@ static void revive(struct request *r)
     }
     r->unit.seq = slot->seq;
     r->unit.lane = slot->lane;
+    r->unit.arrival_ns = slot->arrival_ns;
     if (slot->state == REQUEST_QUEUED) {
         scheduler_push(&vm->mediator->scheduler, &stream->sched, &r->unit);
         executor_enqueue(r);

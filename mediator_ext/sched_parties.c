@@ -3,87 +3,127 @@
  *
  * Theory of operation
  *
- * See scheduler.c for the whole. A VM is in the heap of its class iff it has ready streams, is not
- * blocked and has a pool; a pool is in the heap of pools iff it is enabled and one of its VMs is in a
- * heap. Every change of one of these conditions goes through sched_vm_update() or pool_update(). The
- * set-up calls below may allocate, and make room in a heap before anybody can need it.
+ * See scheduler.c for the whole. A VM is in the heaps of its class iff it has ready streams, is not
+ * blocked and has a pool; a pool is in the heap of pools of a slot iff it is enabled and one of its
+ * VMs of that slot's classes competes. Every change of one of these conditions goes through
+ * sched_vm_update() or pool_update(). The set-up calls below may allocate, and make room in a heap
+ * before anybody can need it.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "scheduler.h"
+#include "sched_parts.h"
 
-/** sched_later() - The greater of two virtual times */
-uint64_t sched_later(uint64_t a, uint64_t b)
+/** sched_slot() - The place among pools through which VMs of a class are found */
+uint8_t sched_slot(const struct scheduler *s, uint8_t class)
 {
-    return (int64_t)(a - b) > 0 ? a : b;
-}
-
-static void party_init(struct sched_party *party, void *owner)
-{
-    *party = (struct sched_party){
-        .estimate_ns = SCHED_FIRST_GUESS_NS, .heap_index = SCHED_NOT_IN_HEAP, .owner = owner};
-}
-
-/* A party that was idle starts at the present, never in the past. */
-static void party_join(struct scheduler *s, struct sched_heap *heap, uint64_t virtual_time,
-                       struct sched_party *party)
-{
-    party->tag = sched_later(virtual_time, party->tag);
-    party->order = s->next_order++;
-    sched_heap_insert(heap, party);
+    return s->config.scope == SCHED_SCOPE_GLOBAL ? class : 0;
 }
 
 /** sched_level_of() - Where a VM that has a pool competes */
 struct sched_level *sched_level_of(struct sched_vm *vm, enum sched_lane lane)
 {
-    return &vm->pool->level[lane][vm->class];
+    return &vm->pool->lane[lane].level[vm->class];
+}
+
+/* A party that was idle starts at the present, never in the past. */
+static void join(struct scheduler *s, struct sched_heap *heap, uint64_t virtual_time,
+                 struct sched_node *turn)
+{
+    turn->key = sched_later(virtual_time, turn->key);
+    turn->order = s->next_order++;
+    sched_heap_insert(heap, turn);
+}
+
+static bool slot_competes(const struct scheduler *s, const struct sched_pool_lane *pl, int slot)
+{
+    if (s->config.scope == SCHED_SCOPE_GLOBAL)
+        return pl->level[slot].turns.count > 0;
+    return slot == 0 && (pl->level[SCHED_LOW].turns.count || pl->level[SCHED_MEDIUM].turns.count ||
+                         pl->level[SCHED_HIGH].turns.count);
 }
 
 static void pool_update(struct scheduler *s, struct sched_pool *pool, enum sched_lane lane)
 {
-    struct sched_party *party = &pool->party[lane];
-    bool competes = pool->enabled && party->ready > 0;
+    struct sched_pool_lane *pl = &pool->lane[lane];
+    struct sched_pools *pools = &s->lane[lane];
 
-    if (competes && party->heap_index == SCHED_NOT_IN_HEAP)
-        party_join(s, &s->pools[lane], s->virtual_time[lane], party);
-    else if (!competes && party->heap_index != SCHED_NOT_IN_HEAP)
-        sched_heap_remove(&s->pools[lane], party);
+    for (int slot = 0; slot < SCHED_CLASSES; slot++) {
+        bool competes = pool->enabled && slot_competes(s, pl, slot);
+
+        if (competes == sched_node_in_heap(&pl->turn[slot]))
+            continue;
+        if (competes)
+            join(s, &pools->turns[slot], pools->virtual_time[slot], &pl->turn[slot]);
+        else
+            sched_heap_remove(&pools->turns[slot], &pl->turn[slot]);
+    }
 }
 
 /** sched_vm_update() - Let a VM, and its pool, compete or not, as its state now says */
 void sched_vm_update(struct scheduler *s, struct sched_vm *vm, enum sched_lane lane)
 {
     struct sched_party *party = &vm->party[lane];
-    bool competes = vm->pool && party->ready > 0 && !party->blocked;
+    bool competes = vm->pool && party->ready_count > 0 && !party->blocked;
     struct sched_level *level;
 
-    if (competes == (party->heap_index != SCHED_NOT_IN_HEAP))
+    if (competes == sched_node_in_heap(&party->turn))
         return;
     level = sched_level_of(vm, lane);
     if (competes) {
-        party_join(s, &level->vms, level->virtual_time, party);
-        vm->pool->party[lane].ready++;
+        join(s, &level->turns, level->virtual_time, &party->turn);
+        party->age.key = sched_waits_since(party);
+        party->age.order = party->turn.order;
+        sched_heap_insert(&level->waiting, &party->age);
     } else {
-        sched_heap_remove(&level->vms, party);
-        vm->pool->party[lane].ready--;
+        sched_heap_remove(&level->turns, &party->turn);
+        sched_heap_remove(&level->waiting, &party->age);
     }
     pool_update(s, vm->pool, lane);
 }
 
 /** scheduler_init() - An empty scheduler */
-void scheduler_init(struct scheduler *s)
+void scheduler_init(struct scheduler *s, const struct sched_config *config)
 {
     memset(s, 0, sizeof(*s));
+    s->config = *config;
 }
 
-/** scheduler_free() - Release the heap of pools; pools must have been removed */
+/** scheduler_free() - Release the heaps of pools; pools must have been removed */
 void scheduler_free(struct scheduler *s)
 {
     for (int lane = 0; lane < SCHED_LANES; lane++)
-        free(s->pools[lane].at);
+        for (int slot = 0; slot < SCHED_CLASSES; slot++)
+            free(s->lane[lane].turns[slot].at);
     memset(s, 0, sizeof(*s));
+}
+
+/* Take every pool out of its places, or back in, each as if it had been idle. */
+static void change_scope(struct scheduler *s, uint32_t scope)
+{
+    for (struct sched_pool *pool = s->pools; pool; pool = pool->next)
+        for (int lane = 0; lane < SCHED_LANES; lane++)
+            for (int slot = 0; slot < SCHED_CLASSES; slot++)
+                sched_heap_remove(&s->lane[lane].turns[slot], &pool->lane[lane].turn[slot]);
+    s->config.scope = scope;
+    for (int lane = 0; lane < SCHED_LANES; lane++) {
+        s->lane[lane].aging_ns = 0;
+        for (struct sched_pool *pool = s->pools; pool; pool = pool->next) {
+            pool->lane[lane].aging_ns = 0;
+            for (int slot = 0; slot < SCHED_CLASSES; slot++)
+                pool->lane[lane].turn[slot].key = s->lane[lane].virtual_time[slot];
+            pool_update(s, pool, lane);
+        }
+    }
+}
+
+/** scheduler_set_config() - Change how it decides; takes effect at the next pick */
+void scheduler_set_config(struct scheduler *s, const struct sched_config *config)
+{
+    if (config->scope != s->config.scope)
+        change_scope(s, config->scope);
+    s->config = *config;
 }
 
 /**
@@ -96,15 +136,22 @@ void scheduler_free(struct scheduler *s)
 int scheduler_pool_add(struct scheduler *s, struct sched_pool *pool, uint32_t weight, bool enabled)
 {
     for (int lane = 0; lane < SCHED_LANES; lane++)
-        if (sched_heap_reserve(&s->pools[lane], s->pools[lane].members + 1))
-            return -ENOMEM;
+        for (int slot = 0; slot < SCHED_CLASSES; slot++) {
+            struct sched_heap *heap = &s->lane[lane].turns[slot];
+
+            if (sched_heap_reserve(heap, heap->members + 1))
+                return -ENOMEM;
+        }
     memset(pool, 0, sizeof(*pool));
     pool->weight = weight;
     pool->enabled = enabled;
-    for (int lane = 0; lane < SCHED_LANES; lane++) {
-        party_init(&pool->party[lane], pool);
-        s->pools[lane].members++;
-    }
+    for (int lane = 0; lane < SCHED_LANES; lane++)
+        for (int slot = 0; slot < SCHED_CLASSES; slot++) {
+            sched_node_init(&pool->lane[lane].turn[slot], pool);
+            s->lane[lane].turns[slot].members++;
+        }
+    pool->next = s->pools;
+    s->pools = pool;
     return 0;
 }
 
@@ -120,12 +167,20 @@ void scheduler_pool_set(struct scheduler *s, struct sched_pool *pool, uint32_t w
 /** scheduler_pool_remove() - Take out a pool that no VM belongs to any more */
 void scheduler_pool_remove(struct scheduler *s, struct sched_pool *pool)
 {
+    struct sched_pool **at = &s->pools;
+
+    while (*at != pool)
+        at = &(*at)->next;
+    *at = pool->next;
     pool->enabled = false;
     for (int lane = 0; lane < SCHED_LANES; lane++) {
         pool_update(s, pool, lane);
-        s->pools[lane].members--;
-        for (int class = 0; class < SCHED_CLASSES; class++)
-            free(pool->level[lane][class].vms.at);
+        for (int slot = 0; slot < SCHED_CLASSES; slot++)
+            s->lane[lane].turns[slot].members--;
+        for (int class = 0; class < SCHED_CLASSES; class++) {
+            free(pool->lane[lane].level[class].turns.at);
+            free(pool->lane[lane].level[class].waiting.at);
+        }
     }
 }
 
@@ -134,8 +189,21 @@ void scheduler_vm_init(struct sched_vm *vm)
 {
     memset(vm, 0, sizeof(*vm));
     vm->weight = SCHED_WEIGHT_MAX / 2;
-    for (int lane = 0; lane < SCHED_LANES; lane++)
-        party_init(&vm->party[lane], vm);
+    for (int lane = 0; lane < SCHED_LANES; lane++) {
+        vm->party[lane].estimate_ns = SCHED_FIRST_GUESS_NS;
+        sched_node_init(&vm->party[lane].turn, vm);
+        sched_node_init(&vm->party[lane].age, vm);
+    }
+}
+
+static int level_reserve(struct sched_level *level)
+{
+    uint32_t members = level->turns.members + 1;
+
+    return sched_heap_reserve(&level->turns, members) ||
+                   sched_heap_reserve(&level->waiting, members)
+               ? -ENOMEM
+               : 0;
 }
 
 /**
@@ -155,30 +223,25 @@ int scheduler_vm_set(struct scheduler *s, struct sched_vm *vm, struct sched_pool
         vm->weight = weight;
         return 0;
     }
-    for (int lane = 0; pool && lane < SCHED_LANES; lane++) {
-        struct sched_heap *heap = &pool->level[lane][class].vms;
-
-        if (sched_heap_reserve(heap, heap->members + 1))
+    for (int lane = 0; pool && lane < SCHED_LANES; lane++)
+        if (level_reserve(&pool->lane[lane].level[class]))
             return -ENOMEM;
-    }
     for (int lane = 0; lane < SCHED_LANES; lane++) {
         struct sched_party *party = &vm->party[lane];
-        uint64_t debt = party->tag;
+        uint64_t debt = party->turn.key;
 
         if (vm->pool) {
             struct sched_level *old = sched_level_of(vm, lane);
 
-            if (party->heap_index != SCHED_NOT_IN_HEAP) {
-                sched_heap_remove(&old->vms, party);
-                vm->pool->party[lane].ready--;
-                pool_update(s, vm->pool, lane);
-            }
-            old->vms.members--;
-            debt = sched_later(party->tag, old->virtual_time) - old->virtual_time;
+            sched_heap_remove(&old->turns, &party->turn);
+            sched_heap_remove(&old->waiting, &party->age);
+            pool_update(s, vm->pool, lane);
+            old->turns.members--;
+            debt = sched_later(party->turn.key, old->virtual_time) - old->virtual_time;
         }
-        party->tag = debt + (pool ? pool->level[lane][class].virtual_time : 0);
+        party->turn.key = debt + (pool ? pool->lane[lane].level[class].virtual_time : 0);
         if (pool)
-            pool->level[lane][class].vms.members++;
+            pool->lane[lane].level[class].turns.members++;
     }
     vm->pool = pool;
     vm->class = class;

@@ -5,13 +5,16 @@
  *
  * Four decisions, from the outside in. Among pools: start-time fair queueing (SFQ; Goyal, Vin, Cheng
  * 1996) by pool weight. Inside a pool: three strict priority classes. Inside a class: SFQ among VMs
- * by VM weight. Inside a VM: round robin over its ready streams, strict FIFO in each.
+ * by VM weight. Inside a VM: round robin over its ready streams, strict FIFO in each. With scope
+ * global the first two change places: the highest class in which anybody waits, and among its pools.
+ * What has waited too long may come before a higher class (sched_aging.c).
  *
  * SFQ, for a party (pool or VM) of weight w: its next unit has a start tag S; serving a unit of cost
- * c moves S by c / w. The party with the smallest S is served; the virtual time V of that level
- * becomes its S. A party that was idle comes back with S = max(V, S), so that idleness saves nothing
- * up. Costs are known only afterwards: a pick moves S by the party's estimate (a moving average of
- * what it was charged), completion moves it by the difference.
+ * c moves S by c / w. The party with the smallest S is served. The virtual time V of that level is
+ * the smallest S among those who competed when something was last picked. A party that was idle
+ * comes back with S = max(V, S), so that idleness saves nothing up. Costs are known only afterwards:
+ * a pick moves S by the party's estimate (a moving average of what it was charged), completion moves
+ * it by the difference.
  *
  * A VM that changes class or pool takes its debt with it, S - V of the level it leaves, as virtual
  * time of two levels cannot be compared; the bare S could lock it out for as long as the old level
@@ -25,13 +28,10 @@
  * bounced behind one of those) goes back to its place by `seq`, and holds its stream until all that
  * was in flight has come back; so order inside a stream survives pipelining.
  *
- * Invariants: a stream is in its VM's ready ring iff it has a head, is not held, the head has a real
- * lane, and that lane is `ready_lane`. A stream whose units in flight are of another lane is not
- * ready (a build and what follows it stay in order). A VM is in the heap of its class iff it has
- * ready streams, is not blocked and has a pool; a pool is in the heap iff enabled and some VM of it
- * is in a heap.
+ * The parts: sched_streams.c (which streams are ready), sched_parties.c (who competes),
+ * sched_aging.c, sched_heap.c.
  */
-#include "scheduler.h"
+#include "sched_parts.h"
 
 #define TAG_SHIFT      8
 #define ESTIMATE_SHIFT 3 /* an estimate moves by an eighth of its error */
@@ -41,103 +41,12 @@ static uint64_t tag_step(uint64_t cost_ns, uint32_t weight)
     return (cost_ns << TAG_SHIFT) / weight;
 }
 
-/* ---- streams ---- */
-
-static void ring_insert_last(struct sched_stream **ring, struct sched_stream *stream)
-{
-    if (!*ring) {
-        stream->ready_next = stream->ready_prev = stream;
-        *ring = stream;
-        return;
-    }
-    stream->ready_next = *ring;
-    stream->ready_prev = (*ring)->ready_prev;
-    stream->ready_prev->ready_next = stream;
-    (*ring)->ready_prev = stream;
-}
-
-static void ring_remove(struct sched_stream **ring, struct sched_stream *stream)
-{
-    if (stream->ready_next == stream) {
-        *ring = NULL;
-    } else {
-        stream->ready_prev->ready_next = stream->ready_next;
-        stream->ready_next->ready_prev = stream->ready_prev;
-        if (*ring == stream)
-            *ring = stream->ready_next;
-    }
-    stream->ready_next = stream->ready_prev = NULL;
-}
-
-/* The lane in which @stream may be picked from now, or SCHED_LANES. */
-static uint8_t wanted_lane(const struct sched_stream *stream)
-{
-    const struct sched_unit *head = stream->head;
-
-    if (!head || head->lane >= SCHED_LANES)
-        return SCHED_LANES;
-    if (stream->in_flight && (stream->held || head->lane != SCHED_EXEC))
-        return SCHED_LANES;
-    return head->lane;
-}
-
-static void stream_update(struct scheduler *s, struct sched_stream *stream)
-{
-    uint8_t lane = wanted_lane(stream);
-    struct sched_vm *vm = stream->vm;
-
-    if (lane == stream->ready_lane)
-        return;
-    if (stream->ready_lane != SCHED_LANES) {
-        uint8_t old = stream->ready_lane;
-
-        ring_remove(&vm->ready[old], stream);
-        stream->ready_lane = SCHED_LANES;
-        vm->party[old].ready--;
-        sched_vm_update(s, vm, old);
-    }
-    if (lane != SCHED_LANES) {
-        ring_insert_last(&vm->ready[lane], stream);
-        stream->ready_lane = lane;
-        vm->party[lane].ready++;
-        sched_vm_update(s, vm, lane);
-    }
-}
-
-static void fifo_insert_after(struct sched_stream *stream, struct sched_unit *before,
-                              struct sched_unit *unit)
-{
-    unit->prev = before;
-    unit->next = before ? before->next : stream->head;
-    if (unit->prev)
-        unit->prev->next = unit;
-    else
-        stream->head = unit;
-    if (unit->next)
-        unit->next->prev = unit;
-    else
-        stream->tail = unit;
-}
-
-static void fifo_remove(struct sched_stream *stream, struct sched_unit *unit)
-{
-    if (unit->prev)
-        unit->prev->next = unit->next;
-    else
-        stream->head = unit->next;
-    if (unit->next)
-        unit->next->prev = unit->prev;
-    else
-        stream->tail = unit->prev;
-    unit->next = unit->prev = NULL;
-}
-
 /* ---- charging ---- */
 
-static void party_charge(struct sched_heap *heap, struct sched_party *party, uint64_t step)
+static void charge(struct sched_heap *heap, struct sched_node *turn, uint64_t step)
 {
-    party->tag += step;
-    sched_heap_rekey(heap, party);
+    turn->key += step;
+    sched_heap_rekey(heap, turn);
 }
 
 static void estimate_update(struct sched_party *party, uint64_t cost_ns)
@@ -153,84 +62,115 @@ static void estimate_update(struct sched_party *party, uint64_t cost_ns)
  * Replace what was charged at pick by what it cost, at the weights of now. A VM that has moved since
  * then still pays what is missing, but gets nothing back: where it is now, nothing was taken from it.
  */
-static void settle(struct scheduler *s, struct sched_unit *unit, uint64_t cost_ns)
+static void settle(struct scheduler *s, struct sched_unit *unit, uint64_t cost_ns, uint64_t now_ns)
 {
     struct sched_vm *vm = unit->stream->vm;
+    struct sched_pool *pool = vm->pool;
     uint8_t lane = unit->picked_lane;
 
-    if (vm->pool) {
+    if (pool) {
         struct sched_level *level = sched_level_of(vm, lane);
         bool moved = unit->charged && unit->charged != level;
         uint64_t step = tag_step(cost_ns, vm->weight) - unit->charged_vm;
 
         if (!moved || (int64_t)step > 0)
-            party_charge(&level->vms, &vm->party[lane], step);
-        if (!moved)
-            party_charge(&s->pools[lane], &vm->pool->party[lane],
-                         tag_step(cost_ns, vm->pool->weight) - unit->charged_pool);
+            charge(&level->turns, &vm->party[lane].turn, step);
+        if (!moved) {
+            uint8_t slot = unit->charged_slot;
+
+            charge(&s->lane[lane].turns[slot], &pool->lane[lane].turn[slot],
+                   tag_step(cost_ns, pool->weight) - unit->charged_pool);
+            sched_aging_settled(s, pool, lane, unit->aged, unit->charged_ns, cost_ns);
+        }
+        sched_aging_served(level, &vm->party[lane], now_ns);
+    } else {
+        vm->party[lane].served_ns = now_ns;
     }
     unit->stream->in_flight--;
 }
 
+/* Virtual time is at the smallest start tag of those who compete. */
+static void time_passes(uint64_t *virtual_time, const struct sched_heap *turns)
+{
+    *virtual_time = sched_later(*virtual_time, turns->at[0]->key);
+}
+
 /* Take the next unit of @vm, which competes in @lane, and charge the estimate for it. */
-static struct sched_unit *take_from(struct scheduler *s, struct sched_vm *vm, enum sched_lane lane)
+static struct sched_unit *take_from(struct scheduler *s, struct sched_vm *vm, enum sched_lane lane,
+                                    uint64_t now_ns, bool aged)
 {
     struct sched_party *party = &vm->party[lane];
     struct sched_pool *pool = vm->pool;
     struct sched_level *level = sched_level_of(vm, lane);
-    struct sched_stream *stream = vm->ready[lane];
+    struct sched_stream *stream = party->ready;
     struct sched_unit *unit = stream->head;
+    uint8_t slot = sched_slot(s, vm->class);
+    struct sched_heap *pools = &s->lane[lane].turns[slot];
 
-    level->virtual_time = sched_later(level->virtual_time, party->tag);
-    s->virtual_time[lane] = sched_later(s->virtual_time[lane], pool->party[lane].tag);
+    time_passes(&level->virtual_time, &level->turns);
+    time_passes(&s->lane[lane].virtual_time[slot], pools);
     unit->charged = level;
+    unit->charged_slot = slot;
+    unit->charged_ns = party->estimate_ns;
     unit->charged_vm = tag_step(party->estimate_ns, vm->weight);
     unit->charged_pool = tag_step(party->estimate_ns, pool->weight);
     unit->picked_lane = (uint8_t)lane;
+    unit->aged = aged;
 
-    fifo_remove(stream, unit);
+    sched_fifo_remove(stream, unit);
     stream->in_flight++;
     if (lane != SCHED_EXEC)
         stream->held = true;
-    vm->ready[lane] = stream->ready_next;
-    party_charge(&level->vms, party, unit->charged_vm);
-    party_charge(&s->pools[lane], &pool->party[lane], unit->charged_pool);
-    stream_update(s, stream);
+    party->ready = stream->ready_next;
+    charge(&level->turns, &party->turn, unit->charged_vm);
+    charge(pools, &pool->lane[lane].turn[slot], unit->charged_pool);
+    if (aged)
+        sched_aging_picked(s, pool, lane, unit->charged_ns);
+    sched_aging_served(level, party, now_ns);
+    sched_stream_update(s, stream);
     return unit;
+}
+
+static void charge_nothing(struct sched_unit *unit, struct sched_stream *stream)
+{
+    unit->stream = stream;
+    unit->charged = NULL;
+    unit->charged_ns = unit->charged_vm = unit->charged_pool = 0;
+    unit->charged_slot = 0;
+    unit->aged = false;
 }
 
 /* ---- the calls ---- */
 
-/** scheduler_stream_init() - An empty stream of @vm */
-void scheduler_stream_init(struct sched_stream *stream, struct sched_vm *vm)
-{
-    *stream = (struct sched_stream){.vm = vm, .ready_lane = SCHED_LANES};
-}
-
 /**
  * scheduler_push() - Queue a new unit at the end of its stream
- * @unit: lane and seq set by the caller; seq grows within the stream
+ * @unit: lane, seq, arrival_ns and waits set by the caller; seq grows within the stream
  */
 void scheduler_push(struct scheduler *s, struct sched_stream *stream, struct sched_unit *unit)
 {
-    unit->stream = stream;
-    unit->charged = NULL;
-    unit->charged_vm = unit->charged_pool = 0;
-    fifo_insert_after(stream, stream->tail, unit);
-    stream_update(s, stream);
+    charge_nothing(unit, stream);
+    sched_fifo_insert_after(stream, stream->tail, unit);
+    sched_stream_update(s, stream);
+}
+
+/** scheduler_satisfied() - One of the things that a queued unit waits for has happened */
+void scheduler_satisfied(struct scheduler *s, struct sched_unit *unit)
+{
+    unit->waits--;
+    sched_stream_update(s, unit->stream);
 }
 
 /** scheduler_adopt() - A unit that was picked before this scheduler was there; nothing is charged yet */
 void scheduler_adopt(struct scheduler *s, struct sched_stream *stream, struct sched_unit *unit,
                      enum sched_lane lane)
 {
-    unit->stream = stream;
-    unit->charged = NULL;
-    unit->charged_vm = unit->charged_pool = 0;
+    charge_nothing(unit, stream);
+    if (stream->vm->pool)
+        unit->charged_slot = sched_slot(s, stream->vm->class);
     unit->lane = unit->picked_lane = (uint8_t)lane;
     stream->in_flight++;
     stream->held = true; /* what else was in flight with it is not known yet */
-    stream_update(s, stream);
+    sched_stream_update(s, stream);
 }
 
 /**
@@ -238,18 +178,28 @@ void scheduler_adopt(struct scheduler *s, struct sched_stream *stream, struct sc
  * @unit: its lane may have changed
  * @cost_ns: what it has used; charged
  */
-void scheduler_return(struct scheduler *s, struct sched_unit *unit, uint64_t cost_ns)
+void scheduler_return(struct scheduler *s, struct sched_unit *unit, uint64_t cost_ns,
+                      uint64_t now_ns)
 {
     struct sched_stream *stream = unit->stream;
     struct sched_unit *before = NULL;
 
-    settle(s, unit, cost_ns);
+    settle(s, unit, cost_ns, now_ns);
     for (struct sched_unit *at = stream->head; at && (int64_t)(at->seq - unit->seq) < 0;
          at = at->next)
         before = at;
-    fifo_insert_after(stream, before, unit);
+    sched_fifo_insert_after(stream, before, unit);
     stream->held = stream->in_flight > 0;
-    stream_update(s, stream);
+    sched_stream_update(s, stream);
+}
+
+static int top_class(const struct sched_pool_lane *lane)
+{
+    int class = SCHED_HIGH;
+
+    while (lane->level[class].turns.count == 0)
+        class--;
+    return class;
 }
 
 /**
@@ -257,36 +207,48 @@ void scheduler_return(struct scheduler *s, struct sched_unit *unit, uint64_t cos
  *
  * Return: the unit, taken out of its stream and charged by estimate, or NULL: nothing can be served
  */
-struct sched_unit *scheduler_pick(struct scheduler *s, enum sched_lane lane)
+struct sched_unit *scheduler_pick(struct scheduler *s, enum sched_lane lane, uint64_t now_ns)
 {
+    const struct sched_heap *pools = s->lane[lane].turns;
     struct sched_pool *pool;
+    struct sched_vm *aged;
+    int slot = s->config.scope == SCHED_SCOPE_GLOBAL ? SCHED_HIGH : 0, class;
 
-    if (s->pools[lane].count == 0)
+    while (slot >= 0 && pools[slot].count == 0)
+        slot--;
+    if (slot < 0)
         return NULL;
-    pool = s->pools[lane].at[0]->owner;
-    for (int class = SCHED_CLASSES - 1; class >= 0; class--) {
-        struct sched_heap *vms = &pool->level[lane][class].vms;
+    pool = pools[slot].at[0]->owner;
+    class = s->config.scope == SCHED_SCOPE_GLOBAL ? slot : top_class(&pool->lane[lane]);
+    aged = sched_aging_pick(s, pool, lane, class, now_ns);
+    if (aged)
+        return take_from(s, aged, lane, now_ns, true);
+    return take_from(s, pool->lane[lane].level[class].turns.at[0]->owner, lane, now_ns, false);
+}
 
-        if (vms->count)
-            return take_from(s, vms->at[0]->owner, lane);
-    }
-    return NULL;
+/* Does anybody wait who comes before @vm whatever the tags say? */
+static bool higher_class_waits(const struct scheduler *s, const struct sched_vm *vm,
+                               enum sched_lane lane)
+{
+    for (int class = vm->class + 1; class < SCHED_CLASSES; class++)
+        if (s->config.scope == SCHED_SCOPE_GLOBAL ? s->lane[lane].turns[class].count
+                                                  : vm->pool->lane[lane].level[class].turns.count)
+            return true;
+    return false;
 }
 
 /**
  * scheduler_pick_more() - One more unit of the VM that is being served, to be queued behind it
  *
- * Return: a unit, or NULL: it has none, or a higher class of its pool waits
+ * Return: a unit, or NULL: it has none, or a higher class waits
  */
 struct sched_unit *scheduler_pick_more(struct scheduler *s, enum sched_lane lane,
-                                       struct sched_vm *vm)
+                                       struct sched_vm *vm, uint64_t now_ns)
 {
-    if (vm->party[lane].heap_index == SCHED_NOT_IN_HEAP || !vm->pool->enabled)
+    if (!sched_node_in_heap(&vm->party[lane].turn) || !vm->pool->enabled ||
+        higher_class_waits(s, vm, lane))
         return NULL;
-    for (int class = vm->class + 1; class < SCHED_CLASSES; class++)
-        if (vm->pool->level[lane][class].vms.count)
-            return NULL;
-    return take_from(s, vm, lane);
+    return take_from(s, vm, lane, now_ns, false);
 }
 
 /**
@@ -299,10 +261,11 @@ struct sched_unit *scheduler_take_instant(struct scheduler *s, struct sched_stre
     struct sched_unit *unit = stream->head;
     struct sched_pool *pool = stream->vm->pool;
 
-    if (!unit || unit->lane != SCHED_INSTANT || stream->in_flight || !pool || !pool->enabled)
+    if (!unit || unit->lane != SCHED_INSTANT || unit->waits || stream->in_flight || !pool ||
+        !pool->enabled)
         return NULL;
-    fifo_remove(stream, unit);
-    stream_update(s, stream);
+    sched_fifo_remove(stream, unit);
+    sched_stream_update(s, stream);
     return unit;
 }
 
@@ -310,16 +273,17 @@ struct sched_unit *scheduler_take_instant(struct scheduler *s, struct sched_stre
  * scheduler_complete() - A picked unit is finished, well or not
  * @cost_ns: by the caller's own clock
  */
-void scheduler_complete(struct scheduler *s, struct sched_unit *unit, uint64_t cost_ns)
+void scheduler_complete(struct scheduler *s, struct sched_unit *unit, uint64_t cost_ns,
+                        uint64_t now_ns)
 {
     struct sched_stream *stream = unit->stream;
     struct sched_vm *vm = stream->vm;
 
-    settle(s, unit, cost_ns);
+    settle(s, unit, cost_ns, now_ns);
     estimate_update(&vm->party[unit->picked_lane], cost_ns);
     if (stream->in_flight == 0)
         stream->held = false;
-    stream_update(s, stream);
+    sched_stream_update(s, stream);
 }
 
 /** scheduler_cancel() - Take out a unit that is queued, not picked */
@@ -327,6 +291,6 @@ void scheduler_cancel(struct scheduler *s, struct sched_unit *unit)
 {
     struct sched_stream *stream = unit->stream;
 
-    fifo_remove(stream, unit);
-    stream_update(s, stream);
+    sched_fifo_remove(stream, unit);
+    sched_stream_update(s, stream);
 }

@@ -3,6 +3,8 @@
  *
  * Pure: no clock, no I/O, no locks, no allocation but in the calls that say so. The caller owns
  * every structure below and embeds it in its own; the scheduler links them. One thread.
+ *
+ * Where a call takes @now_ns it is the caller's clock, real or virtual, and never runs backwards.
  */
 #ifndef VGPUD_SCHEDULER_H
 #define VGPUD_SCHEDULER_H
@@ -26,41 +28,55 @@ enum sched_class {
     SCHED_CLASSES = 3,
 };
 
+/* Whether pools are above the classes, or the classes above the pools. */
+enum sched_scope {
+    SCHED_SCOPE_POOL = 0,
+    SCHED_SCOPE_GLOBAL = 1,
+};
+
 #define SCHED_WEIGHT_MIN     1u
 #define SCHED_WEIGHT_MAX     100u
 #define SCHED_NOT_IN_HEAP    UINT32_MAX
 #define SCHED_FIRST_GUESS_NS 50000u /* estimate for a party that was never served */
 
-/* A binary min-heap on (tag, order). Capacity is kept >= the number of members by the set-up
+struct sched_config {
+    uint64_t aging_after_ns; /* what has waited longer than this is aged */
+    uint32_t aging_share;    /* percent of the time that aged work may have, 0 = no aging */
+    uint32_t scope;          /* enum sched_scope */
+};
+
+/* Somebody's place in a heap. */
+struct sched_node {
+    uint64_t key;   /* virtual time, or a time of the caller's clock */
+    uint64_t order; /* tie break: who came first */
+    uint32_t index; /* SCHED_NOT_IN_HEAP when it is in none */
+    void *owner;    /* struct sched_vm or struct sched_pool */
+};
+
+/* A binary min-heap on (key, order). Capacity is kept >= the number of members by the set-up
  * calls. */
 struct sched_heap {
-    struct sched_party **at;
+    struct sched_node **at;
     uint32_t count;
     uint32_t capacity;
     uint32_t members; /* who may be in it at once */
 };
 
-/* What competes: a VM inside its class, or a pool among pools, in one lane. */
-struct sched_party {
-    uint64_t tag;         /* start tag of its next unit, virtual time */
-    uint64_t order;       /* tie break: who came first */
-    uint64_t estimate_ns; /* moving average of measured costs */
-    uint32_t heap_index;  /* SCHED_NOT_IN_HEAP when it does not compete */
-    uint32_t ready;       /* ready streams (VM), competing VMs (pool) */
-    bool blocked;         /* VM: nowhere to run in this lane now */
-    void *owner;          /* struct sched_vm or struct sched_pool */
-};
-
 struct sched_unit {
     struct sched_unit *next, *prev; /* in its stream's FIFO */
     struct sched_stream *stream;
-    uint64_t seq; /* order within the stream, set by the caller */
+    uint64_t seq;        /* order within the stream, set by the caller */
+    uint64_t arrival_ns; /* set by the caller */
     /* What the pick has charged, by estimate, and where: completion corrects it. */
     struct sched_level *charged; /* NULL = nothing yet */
-    uint64_t charged_vm;         /* virtual time */
+    uint64_t charged_ns;
+    uint64_t charged_vm; /* virtual time */
     uint64_t charged_pool;
-    uint8_t lane; /* enum sched_lane */
+    uint32_t waits; /* what it waits for besides its turn: it does not compete before that is 0 */
+    uint8_t lane;   /* enum sched_lane */
     uint8_t picked_lane;
+    uint8_t charged_slot; /* of the pool's places, see struct sched_pool_lane */
+    bool aged;            /* it was picked because it had waited too long */
 };
 
 struct sched_stream {
@@ -72,44 +88,63 @@ struct sched_stream {
     bool held;          /* a unit came back unfinished: nothing is picked before in_flight is 0 */
 };
 
+/* A VM in one lane. */
+struct sched_party {
+    struct sched_node turn;     /* in level.turns; key = start tag of its next unit */
+    struct sched_node age;      /* in level.waiting; key = since when it waits */
+    struct sched_stream *ready; /* ring of ready streams */
+    uint64_t estimate_ns;       /* moving average of measured costs */
+    uint64_t served_ns;         /* when something of it was last picked, or came back */
+    uint32_t ready_count;
+    bool blocked; /* nowhere to run in this lane now */
+};
+
 struct sched_vm {
     struct sched_pool *pool; /* NULL: unassigned, never picked */
     struct sched_party party[SCHED_LANES];
-    struct sched_stream *ready[SCHED_LANES];
     uint32_t weight;
     uint8_t class;
 };
 
+/* Where the VMs of one class of a pool compete in one lane. */
 struct sched_level {
-    struct sched_heap vms;
+    struct sched_heap turns;
+    struct sched_heap waiting;
     uint64_t virtual_time;
 };
 
+/* A pool in one lane. It has a place among pools for each slot: one for all classes (scope pool,
+ * slot 0), or one for each class (scope global). */
+struct sched_pool_lane {
+    struct sched_level level[SCHED_CLASSES];
+    struct sched_node turn[SCHED_CLASSES]; /* by slot; key = start tag */
+    int64_t aging_ns;                      /* what aged work may still have; never above 0 */
+};
+
 struct sched_pool {
-    struct sched_party party[SCHED_LANES];
-    struct sched_level level[SCHED_LANES][SCHED_CLASSES];
+    struct sched_pool *next; /* of the scheduler's */
+    struct sched_pool_lane lane[SCHED_LANES];
     uint32_t weight;
     bool enabled;
 };
 
+struct sched_pools {
+    struct sched_heap turns[SCHED_CLASSES]; /* by slot */
+    uint64_t virtual_time[SCHED_CLASSES];
+    int64_t aging_ns; /* the same account over all pools, for scope global */
+};
+
 struct scheduler {
-    struct sched_heap pools[SCHED_LANES];
-    uint64_t virtual_time[SCHED_LANES];
+    struct sched_config config;
+    struct sched_pool *pools;
+    struct sched_pools lane[SCHED_LANES];
     uint64_t next_order;
 };
 
-/* Between the scheduler's own files. */
-uint64_t sched_later(uint64_t a, uint64_t b);
-struct sched_level *sched_level_of(struct sched_vm *vm, enum sched_lane lane);
-void sched_vm_update(struct scheduler *s, struct sched_vm *vm, enum sched_lane lane);
-void sched_heap_insert(struct sched_heap *heap, struct sched_party *party);
-void sched_heap_remove(struct sched_heap *heap, struct sched_party *party);
-void sched_heap_rekey(struct sched_heap *heap, struct sched_party *party);
-int sched_heap_reserve(struct sched_heap *heap, uint32_t members);
-
 /* Set-up: may allocate; 0 or -ENOMEM, and on failure nothing has changed. */
-void scheduler_init(struct scheduler *s);
+void scheduler_init(struct scheduler *s, const struct sched_config *config);
 void scheduler_free(struct scheduler *s);
+void scheduler_set_config(struct scheduler *s, const struct sched_config *config);
 int scheduler_pool_add(struct scheduler *s, struct sched_pool *pool, uint32_t weight, bool enabled);
 void scheduler_pool_set(struct scheduler *s, struct sched_pool *pool, uint32_t weight,
                         bool enabled);
@@ -123,14 +158,17 @@ void scheduler_vm_block(struct scheduler *s, struct sched_vm *vm, enum sched_lan
 /* The data path: no allocation. */
 void scheduler_stream_init(struct sched_stream *stream, struct sched_vm *vm);
 void scheduler_push(struct scheduler *s, struct sched_stream *stream, struct sched_unit *unit);
+void scheduler_satisfied(struct scheduler *s, struct sched_unit *unit);
 void scheduler_adopt(struct scheduler *s, struct sched_stream *stream, struct sched_unit *unit,
                      enum sched_lane lane);
-void scheduler_return(struct scheduler *s, struct sched_unit *unit, uint64_t cost_ns);
-struct sched_unit *scheduler_pick(struct scheduler *s, enum sched_lane lane);
+void scheduler_return(struct scheduler *s, struct sched_unit *unit, uint64_t cost_ns,
+                      uint64_t now_ns);
+struct sched_unit *scheduler_pick(struct scheduler *s, enum sched_lane lane, uint64_t now_ns);
 struct sched_unit *scheduler_pick_more(struct scheduler *s, enum sched_lane lane,
-                                       struct sched_vm *vm);
+                                       struct sched_vm *vm, uint64_t now_ns);
 struct sched_unit *scheduler_take_instant(struct scheduler *s, struct sched_stream *stream);
-void scheduler_complete(struct scheduler *s, struct sched_unit *unit, uint64_t cost_ns);
+void scheduler_complete(struct scheduler *s, struct sched_unit *unit, uint64_t cost_ns,
+                        uint64_t now_ns);
 void scheduler_cancel(struct scheduler *s, struct sched_unit *unit);
 
 #endif

@@ -121,7 +121,7 @@ static void lose(struct request *r, enum vgpu_status status, uint64_t now_ns)
 
     r->slot->native = status == VGPU_TIMEOUT;
     r->slot->op_index = r->slot->first_op;
-    scheduler_complete(&r->vm->mediator->scheduler, &r->unit, cost_ns);
+    scheduler_complete(&r->vm->mediator->scheduler, &r->unit, cost_ns, now_ns);
     complete(r, status);
 }
 
@@ -178,7 +178,7 @@ void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t
     link->doomed = link->timed_out = link->adopted = false;
     if (lane == MEDIATOR_LAUNCH)
         lose_begun(vm);
-    if (vm->sched.party[lane].ready)
+    if (vm->sched.party[lane].ready_count)
         executor_want_worker(vm, link);
 }
 

@@ -116,6 +116,9 @@ class SchedulerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     units_in_flight: Annotated[int, Meta(ge=1, le=32)] = 8
     run_timeout_ms: TimeoutMs = 60_000
     queue_timeout_ms: TimeoutMs = 600_000
+    priority_scope: Literal["pool", "global"] = "pool"
+    aging_after_ms: TimeoutMs = 100
+    aging_share_percent: Annotated[int, Meta(ge=0, le=100)] = 20
     build_timeout_ms: TimeoutMs = 60_000
     max_builds: Annotated[int, Meta(ge=1, le=32)] = 1
 

@@ -19,7 +19,7 @@ from vgpud.config import Config
 from vgpud.errors import EngineError, SpawnerError
 from vgpud.mediator import Event, EventType, Fault, LayoutMismatchError, Mediator, Transport
 from vgpud.model.engine import EngineSnapshot, VmStatus
-from vgpud.model.mediation import EngineLimits, VmFds, VmIdentity
+from vgpud.model.mediation import EngineLimits, PriorityScope, VmFds, VmIdentity
 from vgpud.model.pool import Pool
 from vgpud.model.vm import PeerRule, Vm
 from vgpud.probe import Device, with_quota
@@ -51,6 +51,9 @@ def limits_of(config: Config) -> EngineLimits:
         run_timeout_ms=config.scheduler.run_timeout_ms,
         build_timeout_ms=config.scheduler.build_timeout_ms,
         queue_timeout_ms=config.scheduler.queue_timeout_ms,
+        aging_after_ms=config.scheduler.aging_after_ms,
+        aging_share=config.scheduler.aging_share_percent,
+        priority_scope=PriorityScope[config.scheduler.priority_scope.upper()],
     )
 
 

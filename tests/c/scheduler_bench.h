@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "scheduler.h"
+#include "sched_parts.h"
 
 #define STREAMS 4
 
@@ -27,6 +27,8 @@ struct tenant {
     uint32_t served;
 };
 
+static const struct sched_config no_aging = {.scope = SCHED_SCOPE_POOL};
+
 struct bench {
     struct scheduler s;
     struct sched_pool a, b;
@@ -34,7 +36,7 @@ struct bench {
 
 static inline void bench_init(struct bench *bench)
 {
-    scheduler_init(&bench->s);
+    scheduler_init(&bench->s, &no_aging);
     CHECK(scheduler_pool_add(&bench->s, &bench->a, 50, true) == 0);
     CHECK(scheduler_pool_add(&bench->s, &bench->b, 50, true) == 0);
 }
@@ -79,7 +81,7 @@ static inline struct tenant *tenant_of(const struct sched_unit *unit)
 /* Serve one unit of the device lane, and give its VM another one to keep it backlogged. */
 static inline struct tenant *serve(struct bench *bench)
 {
-    struct sched_unit *unit = scheduler_pick(&bench->s, SCHED_EXEC);
+    struct sched_unit *unit = scheduler_pick(&bench->s, SCHED_EXEC, 0);
     struct tenant *t;
 
     if (!unit)
@@ -87,7 +89,7 @@ static inline struct tenant *serve(struct bench *bench)
     t = tenant_of(unit);
     t->served++;
     t->served_ns += t->job_ns;
-    scheduler_complete(&bench->s, unit, t->job_ns);
+    scheduler_complete(&bench->s, unit, t->job_ns, 0);
     *unit = (struct sched_unit){.seq = t->next_seq++, .lane = SCHED_EXEC};
     scheduler_push(&bench->s, &t->stream[0], unit);
     return t;

@@ -15,42 +15,42 @@ static uint32_t random_next(uint64_t *state)
 static void test_heap(void)
 {
     enum { PARTIES = 3000 };
-    static struct sched_party party[PARTIES];
+    static struct sched_node node[PARTIES];
     struct sched_heap heap = {0};
     uint64_t random = 1;
 
     CASE("the heap agrees with a naive search over thousands of parties and random changes");
     CHECK(sched_heap_reserve(&heap, PARTIES) == 0);
     for (uint32_t i = 0; i < PARTIES; i++)
-        party[i] = (struct sched_party){.heap_index = SCHED_NOT_IN_HEAP, .order = i};
+        node[i] = (struct sched_node){.index = SCHED_NOT_IN_HEAP, .order = i};
     for (int step = 0; step < 40000; step++) {
-        struct sched_party *p = &party[random_next(&random) % PARTIES];
-        bool in = p->heap_index != SCHED_NOT_IN_HEAP;
+        struct sched_node *p = &node[random_next(&random) % PARTIES];
+        bool in = p->index != SCHED_NOT_IN_HEAP;
 
         /* around the wrap of the tags */
         if (!in) {
-            p->tag = random_next(&random) % 5000 - 2500ull;
+            p->key = random_next(&random) % 5000 - 2500ull;
             sched_heap_insert(&heap, p);
         } else if (random_next(&random) % 2) {
             sched_heap_remove(&heap, p);
         } else {
-            p->tag = random_next(&random) % 5000 - 2500ull;
+            p->key = random_next(&random) % 5000 - 2500ull;
             sched_heap_rekey(&heap, p);
         }
         if (step % 40)
             continue;
-        const struct sched_party *first = NULL;
+        const struct sched_node *first = NULL;
         uint32_t count = 0;
 
         for (uint32_t i = 0; i < PARTIES; i++) {
-            const struct sched_party *x = &party[i];
+            const struct sched_node *x = &node[i];
 
-            if (x->heap_index == SCHED_NOT_IN_HEAP)
+            if (x->index == SCHED_NOT_IN_HEAP)
                 continue;
             count++;
-            CHECK(heap.at[x->heap_index] == x);
-            if (!first || (int64_t)(x->tag - first->tag) < 0 ||
-                (x->tag == first->tag && x->order < first->order))
+            CHECK(heap.at[x->index] == x);
+            if (!first || (int64_t)(x->key - first->key) < 0 ||
+                (x->key == first->key && x->order < first->order))
                 first = x;
         }
         CHECK(count == heap.count && (!count || heap.at[0] == first));
@@ -94,9 +94,9 @@ static void test_random_life(void)
             bool ready = false;
 
             for (int i = 0; i < VMS && !ready; i++)
-                ready = t[i].vm.party[lane].ready && !t[i].vm.party[lane].blocked && t[i].vm.pool &&
-                        t[i].vm.pool->enabled;
-            unit = scheduler_pick(&bench.s, lane);
+                ready = t[i].vm.party[lane].ready_count && !t[i].vm.party[lane].blocked &&
+                        t[i].vm.pool && t[i].vm.pool->enabled;
+            unit = scheduler_pick(&bench.s, lane, 0);
             CHECK(ready == (unit != NULL));
             if (unit) {
                 CHECK(!unit->stream->head || unit->stream->head->seq > unit->seq);
@@ -109,9 +109,9 @@ static void test_random_life(void)
             flying[which] = flying[--in_flight];
             if (dice < 75) {
                 unit->lane = dice < 73 ? SCHED_EXEC : SCHED_BUILD;
-                scheduler_return(&bench.s, unit, dice * 1000);
+                scheduler_return(&bench.s, unit, dice * 1000, 0);
             } else {
-                scheduler_complete(&bench.s, unit, random_next(&random) % 1000000);
+                scheduler_complete(&bench.s, unit, random_next(&random) % 1000000, 0);
                 unit->stream = NULL;
             }
         } else if (dice < 94) {
@@ -138,8 +138,8 @@ static void test_random_life(void)
         }
     for (int i = 0; i < VMS; i++)
         tenant_leave(&bench, &t[i]);
-    CHECK(bench.a.party[SCHED_EXEC].ready == 0 && bench.b.party[SCHED_EXEC].ready == 0);
-    CHECK(bench.a.party[SCHED_BUILD].ready == 0 && bench.b.party[SCHED_BUILD].ready == 0);
+    CHECK(!bench.s.lane[SCHED_EXEC].turns[0].count);
+    CHECK(!bench.s.lane[SCHED_BUILD].turns[0].count);
     bench_free(&bench);
 }
 

@@ -67,15 +67,15 @@ static void test_depth_buys_nothing(void)
     }
     push(&bench, &shallow, 0, SCHED_EXEC);
     for (int i = 0; i < 2000; i++) {
-        struct sched_unit *unit = scheduler_pick(&bench.s, SCHED_EXEC);
+        struct sched_unit *unit = scheduler_pick(&bench.s, SCHED_EXEC, 0);
 
-        scheduler_complete(&bench.s, unit, 1000000);
+        scheduler_complete(&bench.s, unit, 1000000, 0);
         /* A blocking client asks again after its answer, when the next pick has been made. */
         if (tenant_of(unit) == &shallow) {
-            unit = scheduler_pick(&bench.s, SCHED_EXEC);
+            unit = scheduler_pick(&bench.s, SCHED_EXEC, 0);
             CHECK(tenant_of(unit) == &deep);
             push(&bench, &shallow, 0, SCHED_EXEC);
-            scheduler_complete(&bench.s, unit, 1000000);
+            scheduler_complete(&bench.s, unit, 1000000, 0);
             turns++;
         }
     }
@@ -141,8 +141,8 @@ static void test_charging(void)
         serve(&bench);
     /* A long job after many short ones is paid for before the next one. */
     do {
-        unit = scheduler_pick(&bench.s, SCHED_EXEC);
-        scheduler_complete(&bench.s, unit, tenant_of(unit) == &liar ? 100000 : 1000);
+        unit = scheduler_pick(&bench.s, SCHED_EXEC, 0);
+        scheduler_complete(&bench.s, unit, tenant_of(unit) == &liar ? 100000 : 1000, 0);
         push(&bench, tenant_of(unit), 0, SCHED_EXEC);
     } while (tenant_of(unit) != &liar);
     for (int i = 0; i < 95; i++)
@@ -159,9 +159,9 @@ static void test_wrap_around(void)
 
     CASE("shares hold while the virtual times wrap around");
     bench_init(&bench);
-    bench.s.virtual_time[SCHED_EXEC] = 0u - (100000000ull << 8);
-    bench.a.level[SCHED_EXEC][SCHED_MEDIUM].virtual_time = 0u - (3000000ull << 8);
-    bench.a.party[SCHED_EXEC].tag = bench.s.virtual_time[SCHED_EXEC];
+    bench.s.lane[SCHED_EXEC].virtual_time[0] = 0u - (100000000ull << 8);
+    bench.a.lane[SCHED_EXEC].level[SCHED_MEDIUM].virtual_time = 0u - (3000000ull << 8);
+    bench.a.lane[SCHED_EXEC].turn[0].key = bench.s.lane[SCHED_EXEC].virtual_time[0];
     for (int i = 0; i < 2; i++) {
         tenant_init(&bench, &t[i], &bench.a, SCHED_MEDIUM, i ? 20 : 80);
         t[i].job_ns = 1000000;
@@ -194,8 +194,8 @@ static void test_moves(void)
     push(&bench, &mover, 0, SCHED_EXEC);
     push(&bench, &mover, 0, SCHED_EXEC);
     do /* one very long unit of the mover */
-        unit = scheduler_pick(&bench.s, SCHED_EXEC),
-        scheduler_complete(&bench.s, unit, tenant_of(unit) == &mover ? 20000000 : 1000000),
+        unit = scheduler_pick(&bench.s, SCHED_EXEC, 0),
+        scheduler_complete(&bench.s, unit, tenant_of(unit) == &mover ? 20000000 : 1000000, 0),
         push(&bench, tenant_of(unit), 0, SCHED_EXEC);
     while (tenant_of(unit) != &mover);
     CHECK(scheduler_vm_set(&bench.s, &mover.vm, &bench.b, SCHED_MEDIUM, 50) == 0);
@@ -250,20 +250,20 @@ static void test_moves_in_flight(void)
     push(&bench, &mover, 0, SCHED_EXEC);
     for (int i = 0; i < 60; i++) /* it learns that its jobs are long */
         serve(&bench);
-    unit = scheduler_pick(&bench.s, SCHED_EXEC);
-    before = bench.b.party[SCHED_EXEC].tag;
+    unit = scheduler_pick(&bench.s, SCHED_EXEC, 0);
+    before = bench.b.lane[SCHED_EXEC].turn[0].key;
     CHECK(scheduler_vm_set(&bench.s, &mover.vm, &bench.b, SCHED_MEDIUM, 50) == 0);
-    scheduler_complete(&bench.s, unit, 1000); /* and now it was short */
-    CHECK((int64_t)(bench.b.party[SCHED_EXEC].tag - before) >= 0);
+    scheduler_complete(&bench.s, unit, 1000, 0); /* and now it was short */
+    CHECK((int64_t)(bench.b.lane[SCHED_EXEC].turn[0].key - before) >= 0);
 
     CASE("a weight that changes with a unit in flight does not turn its correction into credit");
     push(&bench, &mover, 0, SCHED_EXEC);
-    before = mover.vm.party[SCHED_EXEC].tag;
+    before = mover.vm.party[SCHED_EXEC].turn.key;
     CHECK(scheduler_vm_set(&bench.s, &mover.vm, &bench.b, SCHED_MEDIUM, 100) == 0);
-    unit = scheduler_pick(&bench.s, SCHED_EXEC);
+    unit = scheduler_pick(&bench.s, SCHED_EXEC, 0);
     CHECK(scheduler_vm_set(&bench.s, &mover.vm, &bench.b, SCHED_MEDIUM, 1) == 0);
-    scheduler_complete(&bench.s, unit, 1000);
-    CHECK((int64_t)(mover.vm.party[SCHED_EXEC].tag - before) >= 0);
+    scheduler_complete(&bench.s, unit, 1000, 0);
+    CHECK((int64_t)(mover.vm.party[SCHED_EXEC].turn.key - before) >= 0);
     tenant_leave(&bench, &mover);
     tenant_leave(&bench, &stayer);
     bench_free(&bench);

@@ -7,6 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+
+
+class PriorityScope(IntEnum):
+    """Whether pools are above the priority classes, or the classes above the pools."""
+
+    POOL = 0
+    GLOBAL = 1
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,9 @@ class EngineLimits:
     run_timeout_ms: int
     build_timeout_ms: int
     queue_timeout_ms: int
+    aging_after_ms: int
+    aging_share: int
+    priority_scope: PriorityScope
 
 
 @dataclass(frozen=True)
