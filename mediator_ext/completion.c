@@ -64,6 +64,7 @@ void completion_advance(struct vm *vm, struct stream *stream)
     while ((unit = scheduler_take_instant(&vm->mediator->scheduler, &stream->sched)))
         finish_accepted(request_of_unit(unit), VGPU_OK);
     stream_put(vm, stream);
+    executor_see_to_workers(vm);
 }
 
 /**

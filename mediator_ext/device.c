@@ -9,7 +9,8 @@
  * to be told nonsense about its own requests.
  *
  * Three things keep memory and time bounded. An entry is taken only while there is a slot for it and
- * room in the completion ring for all that is owed. A turn takes at most ENTRIES_PER_TURN of a pair.
+ * room in the completion ring for all that is owed. A turn takes at most DEVICE_ENTRIES_PER_TURN of a
+ * device, over all its pairs, which its transport looks at from another one each time.
  * An impossible index (more submitted than there are entries, completions consumed that were never
  * posted) puts the pair into its error state until the next attach.
  *
@@ -26,8 +27,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#define ENTRIES_PER_TURN 64u
-#define DATA_BYTES_MAX   (1ull << 36)
+#define DATA_BYTES_MAX (1ull << 36)
 
 static uint64_t align_part(uint64_t bytes)
 {
@@ -82,7 +82,8 @@ int device_map(struct ring_device *d, struct journal_ring *journal, int fd)
     memory = mmap(NULL, g.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED)
         return -errno;
-    *d = (struct ring_device){.memory = memory, .bytes = g.bytes, .journal = journal};
+    *d = (struct ring_device){
+        .memory = memory, .bytes = g.bytes, .journal = journal, .budget = DEVICE_ENTRIES_PER_TURN};
     d->host = memory;
     d->guest = (void *)(d->memory + VGPU_PAGE_BYTES);
     for (uint32_t i = 0; i < journal->layout.qp_count; i++) {
@@ -301,7 +302,7 @@ void device_taken(struct ring_device *d, uint32_t qp)
     __atomic_store_n(&pair->host->sq_head, pair->journal->sq_head, __ATOMIC_RELEASE);
 }
 
-/** device_take() - Take what the guest has submitted on a pair, at most a turn's worth */
+/** device_take() - Take what the guest has submitted on a pair, as far as the turn's budget goes */
 void device_take(struct ring_device *d, struct transport *t, uint32_t qp)
 {
     struct ring_pair *pair = &d->pair[qp];
@@ -314,8 +315,8 @@ void device_take(struct ring_device *d, struct transport *t, uint32_t qp)
         __atomic_store_n(&pair->host->sq_need_doorbell, 0, __ATOMIC_RELAXED);
     }
     count = takeable(d, t, qp);
-    if (count > ENTRIES_PER_TURN)
-        count = ENTRIES_PER_TURN;
+    if (count > d->budget)
+        count = d->budget;
     while (count-- && transport_may_take(t) && transport_has_room(t)) {
         uint32_t head = pair->journal->sq_head;
         struct request_received what = {
@@ -327,6 +328,7 @@ void device_take(struct ring_device *d, struct transport *t, uint32_t qp)
         read_entry(&entry, d->journal->layout.data_bytes, &what);
         if (what.status == VGPU_INVALID)
             transport_fault(t, MEDIATOR_FAULT_ENTRY, qp);
+        d->budget--;
         submit(t, &what);
     }
 }

@@ -12,6 +12,8 @@
 #include "journal.h"
 #include "transport.h"
 
+#define DEVICE_ENTRIES_PER_TURN 128u
+
 struct ring_pair {
     struct journal_pair *journal;
     struct vgpu_pair_host *host;
@@ -30,6 +32,7 @@ struct ring_device {
     struct journal_ring *journal;
     struct vgpu_host_page *host;
     struct vgpu_guest_page *guest;
+    uint32_t budget; /* entries that may still be taken in this turn; the transport renews it */
     struct ring_pair pair[VGPU_QP_MAX];
 };
 

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "closer.h"
 #include "control.h"
 #include "event_ring.h"
 #include "interrupter.h"
@@ -22,8 +23,10 @@
 #include "worker_link.h"
 
 #define STREAMS_PER_VM 64u
-#define MAX_BUILDS     32u
-#define NO_SLOT        UINT32_MAX
+/* What a VM may have outstanding however full the engine is, so that many cannot shut one out. */
+#define SLOTS_GRANTED 16u
+#define MAX_BUILDS    32u
+#define NO_SLOT       UINT32_MAX
 
 /* The half of a request that need not survive the engine. The other half is its journal slot. */
 struct request {
@@ -49,7 +52,8 @@ struct vm {
     struct mediator_vm identity;
     uint32_t handle;
     bool retired;
-    bool starved; /* a transport waits for a slot */
+    bool settling; /* much changes at once: workers are seen to at its end */
+    bool starved;  /* a transport waits for a slot */
     struct vm *starved_next;
 
     struct sched_vm sched;
@@ -63,6 +67,10 @@ struct vm {
     uint32_t free_slots;     /* head of the list, NO_SLOT = empty */
     uint32_t in_use;
 
+    /* Events that a client can cause at will, see vm_event(). */
+    uint64_t events_from_ns;
+    uint32_t events_sent;
+
     uint64_t streams_used; /* bit for each entry below */
     struct stream stream[STREAMS_PER_VM];
 };
@@ -75,12 +83,20 @@ struct device_slot {
     uint64_t quantum_end; /* nothing is queued behind what runs after this */
 };
 
+/* Looking for requests that have waited too long (queue_timeout.c). */
+struct sweep {
+    uint64_t next_ns; /* when to look, or to go on looking; 0 = not at all */
+    uint32_t vm;      /* where to go on */
+    uint32_t slot;
+};
+
 struct mediator {
     struct mediator_config config;
     struct reactor reactor;
     struct scheduler scheduler;
     struct event_ring events;
     struct interrupter interrupter;
+    struct closer closer;
     struct control control;
     pthread_t thread;
     bool running; /* the thread exists; written by start and stop only */
@@ -99,13 +115,13 @@ struct mediator {
     uint32_t builds;
 
     struct transport *woken;
-    struct vm *starved;
-    int hold_fd; /* -1 = none */
+    struct vm *starved, *starved_last; /* in the order in which they came */
+    int hold_fd;                       /* -1 = none */
     bool has_device;
     struct vgpu_device_info device_info;
 
-    uint32_t in_use;        /* slots, over all VMs */
-    uint64_t next_sweep_ns; /* of the queues, 0 = none is due */
+    uint32_t in_use; /* slots, over all VMs */
+    struct sweep sweep;
     uint64_t accepted, answered, turns;
 };
 
@@ -119,6 +135,7 @@ struct request *request_take(struct vm *vm, struct transport *t,
 void request_free(struct request *r);
 bool request_room(const struct vm *vm);
 void request_starve(struct vm *vm);
+void request_forget_starved(struct mediator *m, struct vm *vm);
 struct stream *stream_get(struct vm *vm, const struct journal_slot *slot);
 void stream_put(struct vm *vm, struct stream *stream);
 uint8_t request_first_lane(const struct journal_slot *slot);
@@ -134,6 +151,7 @@ void executor_enqueue(struct request *r);
 void executor_run(struct mediator *m);
 void executor_take_replies(struct vm *vm, struct worker_link *link);
 void executor_want_worker(struct vm *vm, struct worker_link *link);
+void executor_see_to_workers(struct vm *vm);
 void executor_doom(struct vm *vm, struct worker_link *link, enum mediator_fault fault);
 uint64_t executor_settle(struct request *r, uint64_t now_ns);
 void executor_adopt(struct request *r);

@@ -56,6 +56,14 @@ void executor_want_worker(struct vm *vm, struct worker_link *link)
     vm_event(vm, MEDIATOR_WORKERS, link->lane, 0);
 }
 
+/** executor_see_to_workers() - What is ready must have somebody to do it; called when that may have changed */
+void executor_see_to_workers(struct vm *vm)
+{
+    for (int lane = 0; !vm->settling && lane < SCHED_LANES; lane++)
+        if (vm->sched.party[lane].ready_count)
+            executor_want_worker(vm, &vm->link[lane]);
+}
+
 /** executor_doom() - Give up a worker; the control plane has it killed */
 void executor_doom(struct vm *vm, struct worker_link *link, enum mediator_fault fault)
 {
@@ -155,7 +163,7 @@ static void dispatch(struct request *r, uint64_t now_ns)
         .kind = slot->kind == REQUEST_VECTOR_ADD ? WORKER_UNIT_VECTOR_ADD : WORKER_UNIT_COMMAND,
         .lane = slot->vgpu_lane,
         .flags = slot->built_op == slot->first_op + 1 ? WORKER_UNIT_BUILT : 0,
-        .qp = slot->qp,
+        .qp = slot->transport == MEDIATOR_RING ? slot->qp : WORKER_NO_QP,
         .ctx = slot->ctx,
         .stream = slot->stream,
         .first_op = slot->first_op,
@@ -165,6 +173,7 @@ static void dispatch(struct request *r, uint64_t now_ns)
         .cmd_off = slot->cmd_off,
         .args = {slot->args[0], slot->args[1]},
         .generation = slot->attachment,
+        .reply_head = link->journal->reply_head,
     };
 
     note_start(r, now_ns);
@@ -239,7 +248,7 @@ static void put_back(struct request *r, uint8_t lane, uint64_t cost_ns, uint64_t
     /* In this order: while the state is RUNNING, `lane` says whose unit_index the slot has. */
     request_set_state(r, REQUEST_QUEUED);
     __atomic_store_n(&r->slot->lane, lane, __ATOMIC_RELEASE);
-    executor_want_worker(vm, link_for(vm, lane));
+    executor_see_to_workers(vm);
 }
 
 static void done(struct request *r, const struct worker_reply *reply, uint64_t cost_ns,
@@ -249,6 +258,11 @@ static void done(struct request *r, const struct worker_reply *reply, uint64_t c
     struct mediator *m = r->vm->mediator;
     bool built = r->unit.picked_lane == SCHED_BUILD;
 
+    if (built && slot->lost) {
+        scheduler_complete(&m->scheduler, &r->unit, cost_ns, now_ns);
+        complete(r, VGPU_DEVICE_LOST);
+        return;
+    }
     if (built && reply->status == VGPU_OK) {
         slot->built_op = slot->first_op + 1;
         put_back(r, SCHED_EXEC, cost_ns, now_ns);

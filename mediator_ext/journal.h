@@ -101,7 +101,7 @@ struct journal_slot {
     uint32_t cq_index;
 
     uint16_t status; /* enum vgpu_status */
-    uint16_t reserved;
+    uint16_t lost;   /* its launch worker ended while it was built: what it had begun is gone */
     uint32_t op_index;
     int32_t native;
     uint32_t out_len;
@@ -116,7 +116,7 @@ struct journal_stub {
     uint32_t attachment; /* counts connections; 0 = never connected */
     uint32_t connected;
     uint32_t io;      /* enum journal_io */
-    uint32_t closing; /* framing lost: flush, then close */
+    uint32_t closing; /* framing lost, or nothing more comes: answer what is owed, then close */
     uint64_t rx_skip; /* payload bytes still to be thrown away */
     uint64_t rx_span; /* head | tail << 32, free-running offsets: moved by one store */
     uint64_t tx_span;

@@ -28,6 +28,9 @@
 #include "hold.h"
 #include "tenants.h"
 
+#define EVENTS_PER_PERIOD 64u
+#define EVENTS_PERIOD_NS  10000000000u
+
 _Static_assert((int)SCHED_SCOPE_GLOBAL == (int)MEDIATOR_SCOPE_GLOBAL, "scopes have one number");
 
 /** engine_now_ns() - The engine's clock: CLOCK_MONOTONIC */
@@ -143,11 +146,29 @@ int transport_interrupt(struct transport *t, int eventfd)
     return interrupter_ring(&t->vm->mediator->interrupter, eventfd);
 }
 
+/*
+ * A client can cause faults and connections as fast as it likes; each event is a line of the log and
+ * work for the control plane. So a VM has EVENTS_PER_PERIOD of those, and beyond that they are only
+ * counted. What the control plane must act on is never held back.
+ */
+static bool may_tell(struct vm *vm, enum mediator_event_type type, uint64_t now_ns)
+{
+    if (type == MEDIATOR_WORKERS)
+        return true;
+    if (now_ns - vm->events_from_ns >= EVENTS_PERIOD_NS) {
+        vm->events_from_ns = now_ns;
+        vm->events_sent = 0;
+    }
+    return vm->events_sent++ < EVENTS_PER_PERIOD;
+}
+
 void vm_event(struct vm *vm, enum mediator_event_type type, uint64_t a, uint64_t b)
 {
     const struct mediator_event event = {
         .type = type, .vm = vm->handle, .a = a, .b = b, .time_ns = engine_now_ns()};
 
+    if (!may_tell(vm, type, event.time_ns))
+        return;
     event_ring_put(&vm->mediator->events, &event);
 }
 
@@ -192,6 +213,16 @@ void transport_drop(struct transport *t)
 
     if (vm->mediator->hold_fd >= 0)
         hold_drop(vm->mediator->hold_fd, vm->identity.uuid, held_name(t));
+}
+
+void transport_hang_up(struct transport *t, int fd)
+{
+    closer_hang_up(&t->vm->mediator->closer, fd);
+}
+
+struct closer *transport_closer(struct transport *t)
+{
+    return &t->vm->mediator->closer;
 }
 
 const struct mediator_vm *transport_identity(const struct transport *t)
@@ -316,10 +347,15 @@ struct mediator *mediator_new(const struct mediator_config *config)
     rc = interrupter_init(&m->interrupter);
     if (rc)
         goto out_events;
-    rc = control_init(&m->control, m, &m->reactor);
+    rc = closer_init(&m->closer);
     if (rc)
         goto out_interrupter;
+    rc = control_init(&m->control, m, &m->reactor);
+    if (rc)
+        goto out_closer;
     return m;
+out_closer:
+    closer_free(&m->closer);
 out_interrupter:
     interrupter_free(&m->interrupter);
 out_events:
@@ -342,6 +378,7 @@ void mediator_free(struct mediator *m)
     if (m->hold_fd >= 0)
         close(m->hold_fd);
     control_free(&m->control);
+    closer_free(&m->closer);
     interrupter_free(&m->interrupter);
     event_ring_free(&m->events);
     reactor_free(&m->reactor);

@@ -9,10 +9,25 @@
  * closed; the event names its pid and uid, for the log.
  */
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
+#include "closer.h"
 #include "transport.h"
+
+/** transport_listens() - Prepare a listener, which an older daemon may have made */
+void transport_listens(int listener)
+{
+    closer_refuse_descriptors(listener);
+}
+
+/** transport_peer_left() - Has the other end been closed? */
+bool transport_peer_left(int connection)
+{
+    struct pollfd look = {.fd = connection};
+
+    return poll(&look, 1, 0) == 1 && look.revents & (POLLHUP | POLLERR);
+}
 
 /**
  * transport_accept() - Take one connection from a listener if its peer may have it
@@ -32,18 +47,18 @@ int transport_accept(struct transport *t, int listener, bool taken, int *pid)
     if (fd < 0)
         return errno == ECONNABORTED || errno == EINTR ? -EAGAIN : -errno;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length)) {
-        close(fd);
+        transport_hang_up(t, fd);
         return -EACCES;
     }
     who = (uint64_t)(uint32_t)peer.pid << 32 | peer.uid;
     if (peer.uid != transport_identity(t)->peer_uid) {
         transport_event(t, MEDIATOR_PEER_REFUSED, t->ops->id, who);
-        close(fd);
+        transport_hang_up(t, fd);
         return -EACCES;
     }
     if (taken) {
         transport_event(t, MEDIATOR_SECOND_CLIENT, t->ops->id, who);
-        close(fd);
+        transport_hang_up(t, fd);
         return -EACCES;
     }
     *pid = peer.pid;

@@ -101,6 +101,55 @@ uint8_t request_first_lane(const struct journal_slot *slot)
                                                                           : SCHED_EXEC;
 }
 
+static void feed(struct vm *vm)
+{
+    vm->starved = false;
+    for (int i = 0; i < 3; i++)
+        if (vm->transport[i])
+            transport_wake(vm->transport[i]);
+}
+
+/** request_forget_starved() - Take a VM out of the line of those that wait for a slot */
+void request_forget_starved(struct mediator *m, struct vm *vm)
+{
+    struct vm *before = NULL;
+
+    for (struct vm *at = m->starved; at; before = at, at = at->starved_next) {
+        if (at != vm)
+            continue;
+        if (before)
+            before->starved_next = vm->starved_next;
+        else
+            m->starved = vm->starved_next;
+        if (m->starved_last == vm)
+            m->starved_last = before;
+        vm->starved = false;
+        return;
+    }
+}
+
+/*
+ * A slot of @vm is free: @vm may go on, and as many of those in line as there is room for. One that
+ * does not use its room leaves it to the next call: there is one for every request that is out, and
+ * with the last one there is room for all.
+ */
+static void feed_starved(struct mediator *m, struct vm *vm)
+{
+    uint32_t limit = m->config.max_queued_total;
+    uint32_t room = m->in_use < limit ? limit - m->in_use : 0;
+
+    if (vm->starved) {
+        request_forget_starved(m, vm);
+        feed(vm);
+    }
+    while (m->starved && room--) {
+        struct vm *first = m->starved;
+
+        request_forget_starved(m, first);
+        feed(first);
+    }
+}
+
 /** request_free() - Give the slot back; its state is FREE already. Wakes who waits for one */
 void request_free(struct request *r)
 {
@@ -112,25 +161,24 @@ void request_free(struct request *r)
     vm->free_slots = (uint32_t)(r - vm->request);
     vm->in_use--;
     m->in_use--;
-    while (m->starved) {
-        struct vm *waiting = m->starved;
-
-        m->starved = waiting->starved_next;
-        waiting->starved = false;
-        for (int i = 0; i < 3; i++)
-            if (waiting->transport[i])
-                transport_wake(waiting->transport[i]);
-    }
+    if (m->starved)
+        feed_starved(m, vm);
 }
 
 /** request_starve() - A transport has something and there is no slot: tell it when there is one */
 void request_starve(struct vm *vm)
 {
+    struct mediator *m = vm->mediator;
+
     if (vm->starved)
         return;
     vm->starved = true;
-    vm->starved_next = vm->mediator->starved;
-    vm->mediator->starved = vm;
+    vm->starved_next = NULL;
+    if (m->starved)
+        m->starved_last->starved_next = vm;
+    else
+        m->starved = vm;
+    m->starved_last = vm;
 }
 
 /** request_room() - May this VM have one more slot? */
@@ -140,7 +188,8 @@ bool request_room(const struct vm *vm)
 
     if (vm->identity.max_queued && vm->identity.max_queued < limit)
         limit = vm->identity.max_queued;
-    return vm->in_use < limit && vm->mediator->in_use < vm->mediator->config.max_queued_total;
+    return vm->in_use < limit && (vm->in_use < SLOTS_GRANTED ||
+                                  vm->mediator->in_use < vm->mediator->config.max_queued_total);
 }
 
 static uint64_t stream_key(const struct journal_slot *slot)

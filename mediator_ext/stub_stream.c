@@ -17,6 +17,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "closer.h"
+
 static uint32_t span_head(uint64_t span)
 {
     return (uint32_t)span;
@@ -99,9 +101,9 @@ void stub_stream_discard(struct stub_stream *s)
 /**
  * stub_stream_receive() - Take what the socket has, as far as there is room; does not block
  *
- * Return: false when the peer is gone
+ * Return: is there more to come?
  */
-bool stub_stream_receive(struct stub_stream *s, int fd)
+enum stub_received stub_stream_receive(struct stub_stream *s, struct closer *closer, int fd)
 {
     uint64_t span = s->journal->rx_span;
     uint32_t tail = (span_head(span) + span_length(span)) % JOURNAL_RX_BYTES;
@@ -113,14 +115,16 @@ bool stub_stream_receive(struct stub_stream *s, int fd)
     int error;
 
     if (room == 0)
-        return true;
+        return STUB_MAY_GO_ON;
     set_io(s, JOURNAL_IO_RECV);
-    length = recvmsg(fd, &message, MSG_DONTWAIT);
+    length = closer_receive(closer, fd, &message);
     error = errno;
     if (length > 0)
         span_set(&s->journal->rx_span, span_head(span), span_length(span) + (uint32_t)length);
     set_io(s, JOURNAL_IO_NONE);
-    return length > 0 || (length < 0 && (error == EAGAIN || error == EINTR));
+    if (length == 0)
+        return STUB_ENDED;
+    return length > 0 || error == EAGAIN || error == EINTR ? STUB_MAY_GO_ON : STUB_BROKEN;
 }
 
 /**

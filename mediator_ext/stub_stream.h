@@ -11,6 +11,8 @@
 #include "journal.h"
 #include "wire.h"
 
+struct closer;
+
 struct stub_stream {
     struct journal_stub *journal;
     uint8_t *tx;
@@ -21,8 +23,13 @@ void stub_stream_init(struct stub_stream *s, struct journal *journal);
 void stub_stream_reset(struct stub_stream *s);
 bool stub_stream_sane(const struct stub_stream *s);
 
-/* In. Return of receive: false when the peer is gone. */
-bool stub_stream_receive(struct stub_stream *s, int fd);
+/* In. */
+enum stub_received {
+    STUB_MAY_GO_ON, /* something came, or nothing did */
+    STUB_ENDED,     /* nothing more will come */
+    STUB_BROKEN,
+};
+enum stub_received stub_stream_receive(struct stub_stream *s, struct closer *closer, int fd);
 uint32_t stub_stream_received(const struct stub_stream *s);
 bool stub_stream_skip(struct stub_stream *s);
 enum wire_parsed stub_stream_next(struct stub_stream *s, uint8_t scratch[WIRE_KEEP_MAX],

@@ -117,15 +117,6 @@ static void forget_woken(struct mediator *m, struct transport *t)
         }
 }
 
-static void forget_starved(struct mediator *m, struct vm *vm)
-{
-    for (struct vm **at = &m->starved; *at; at = &(*at)->starved_next)
-        if (*at == vm) {
-            *at = vm->starved_next;
-            return;
-        }
-}
-
 static void close_transports(struct vm *vm)
 {
     for (int i = 0; i < 3; i++) {
@@ -144,7 +135,7 @@ static void vm_free(struct vm *vm)
     struct mediator *m = vm->mediator;
 
     close_transports(vm);
-    forget_starved(m, vm);
+    request_forget_starved(m, vm);
     for (int lane = 0; lane < SCHED_LANES; lane++)
         worker_link_detach(&vm->link[lane], &m->reactor);
     m->in_use -= vm->in_use;
@@ -315,6 +306,8 @@ void tenants_vm_retire(struct vm *vm)
         if (!t || t->attachment == 0)
             continue;
         t->attachment = 0;
+        if (t->ops->hang_up)
+            t->ops->hang_up(t);
         transport_drop(t);
         transport_detached(t);
     }

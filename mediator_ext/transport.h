@@ -43,6 +43,7 @@ struct request_received {
     uint8_t vgpu_lane;
 };
 
+struct closer;
 struct transport;
 struct vm; /* the engine's */
 
@@ -61,7 +62,10 @@ struct transport_ops {
     void (*identity_changed)(struct transport *t, const struct mediator_vm *vm);
     /* Finish an answer that the last engine had begun (slot state POSTING). May be NULL. */
     void (*repost)(struct transport *t, struct journal_slot *slot);
-    /* Close the connection and the listener, release everything. */
+    /* End the client's connection, if there is one; free() follows. May be NULL. */
+    void (*hang_up)(struct transport *t);
+    /* Close the connection and the listener, release everything. The client may be served on by a
+     * successor. */
     void (*free)(struct transport *t);
 };
 
@@ -93,6 +97,9 @@ void transport_mismatch(struct transport *t);
 /* Let the spawner hold a connection, or let go of it. 0, or -EAGAIN: it was not taken over. */
 int transport_hold(struct transport *t, int fd);
 void transport_drop(struct transport *t);
+/* End a client's connection for everybody who holds it, and close it; never waits. */
+void transport_hang_up(struct transport *t, int fd);
+struct closer *transport_closer(struct transport *t);
 const struct mediator_vm *transport_identity(const struct transport *t);
 /* NULL = no device. */
 const struct vgpu_device_info *transport_device(const struct transport *t);
@@ -116,7 +123,10 @@ struct loop_answer {
 int transport_loop_new(struct transport **out, struct vm *vm, struct loop_answer *answers,
                        uint32_t capacity, uint32_t *count);
 
-/* Shared by those that listen on a socket (peer.c): take one connection if the peer may have it.
+/* Shared by those that listen on a socket (peer.c). */
+void transport_listens(int listener);
+bool transport_peer_left(int connection);
+/* Take one connection if the peer may have it.
  * Return: the descriptor, -EAGAIN none is waiting, -EACCES refused (event sent). */
 int transport_accept(struct transport *t, int listener, bool taken, int *pid);
 

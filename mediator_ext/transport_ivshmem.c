@@ -18,11 +18,14 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "closer.h"
 #include "device.h"
 #include "transport.h"
 
@@ -47,6 +50,8 @@ struct ivshmem {
     struct watch connection;
     struct doorbell doorbell[VGPU_QP_MAX];
     int guest_doorbell[VGPU_QP_MAX];
+    uint32_t first_pair; /* to be looked at in the next turn */
+    int leaving;         /* the last client's connection, with a greeting not yet read; -1 = none */
 };
 
 static struct ivshmem *ivshmem_of(struct transport *t)
@@ -59,6 +64,30 @@ static uint32_t pair_count(const struct ivshmem *v)
     return v->device.journal->layout.qp_count;
 }
 
+/* Has the client all that was sent to it, or is it gone? */
+static bool is_read(int connection)
+{
+    int unread = 0;
+
+    return ioctl(connection, SIOCOUTQ, &unread) < 0 || unread == 0 ||
+           transport_peer_left(connection);
+}
+
+/*
+ * A client that does not read its greeting keeps the descriptors in it in flight, and those count
+ * against this account's limit on open files. So it is not let go of before it has read, or closed;
+ * and until then the VM gets no other client.
+ */
+static void leave(struct ivshmem *v, int connection)
+{
+    if (is_read(connection)) {
+        transport_hang_up(&v->base, connection);
+        return;
+    }
+    shutdown(connection, SHUT_RDWR);
+    v->leaving = connection;
+}
+
 static void disconnect(struct ivshmem *v)
 {
     int fd = v->connection.fd;
@@ -66,7 +95,7 @@ static void disconnect(struct ivshmem *v)
     if (fd < 0)
         return;
     reactor_unwatch(v->base.reactor, &v->connection);
-    close(fd);
+    leave(v, fd);
     v->device.journal->connected = 0;
     v->base.attachment = 0;
     transport_drop(&v->base);
@@ -125,11 +154,13 @@ static void connection_ready(struct watch *watch, uint32_t events)
 {
     struct ivshmem *v = (struct ivshmem *)((char *)watch - offsetof(struct ivshmem, connection));
     char scrap[256];
+    struct iovec iov = {scrap, sizeof(scrap)};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     ssize_t length = 0;
 
     /* A client has nothing to say. What it says all the same is thrown away. */
     if (events & EPOLLIN)
-        length = recv(watch->fd, scrap, sizeof(scrap), MSG_DONTWAIT);
+        length = closer_receive(transport_closer(&v->base), watch->fd, &message);
     if ((events & EPOLLIN && length == 0) || (length < 0 && errno != EAGAIN && errno != EINTR) ||
         (!(events & EPOLLIN) && events & (EPOLLERR | EPOLLHUP)))
         disconnect(v);
@@ -141,7 +172,13 @@ static void listener_ready(struct watch *watch, uint32_t events)
     int pid = 0, fd;
 
     (void)events;
-    fd = transport_accept(&v->base, watch->fd, v->connection.fd >= 0, &pid);
+    if (v->connection.fd >= 0 && transport_peer_left(v->connection.fd))
+        disconnect(v); /* who comes now may be its successor */
+    if (v->leaving >= 0 && is_read(v->leaving)) {
+        transport_hang_up(&v->base, v->leaving);
+        v->leaving = -1;
+    }
+    fd = transport_accept(&v->base, watch->fd, v->connection.fd >= 0 || v->leaving >= 0, &pid);
     if (fd == -EAGAIN || fd == -EACCES)
         return;
     if (fd < 0) {
@@ -151,13 +188,13 @@ static void listener_ready(struct watch *watch, uint32_t events)
     reactor_change(v->base.reactor, &v->listener, EPOLLIN);
     device_attach(&v->device, transport_identity(&v->base), transport_device(&v->base));
     if (transport_hold(&v->base, fd)) {
-        close(fd);
+        transport_hang_up(&v->base, fd);
         return;
     }
     if (reactor_watch(v->base.reactor, &v->connection, fd, EPOLLIN, connection_ready)) {
         v->connection.fd = -1;
         transport_drop(&v->base);
-        close(fd);
+        transport_hang_up(&v->base, fd);
         return;
     }
     v->base.attachment = v->device.journal->attachment;
@@ -202,9 +239,13 @@ static void ivshmem_flush(struct transport *t)
 
     if (t->attachment == 0)
         return;
-    for (uint32_t qp = 0; qp < pair_count(v); qp++) {
-        if (device_interrupt_due(&v->device, qp) && transport_interrupt(t, v->guest_doorbell[qp]))
+    for (uint32_t i = 0; i < pair_count(v); i++) {
+        uint32_t qp = (v->first_pair + i) % pair_count(v);
+
+        if (device_interrupt_due(&v->device, qp) && transport_interrupt(t, v->guest_doorbell[qp])) {
             transport_fault(t, MEDIATOR_FAULT_RING, qp);
+            v->device.pair[qp].attention = true; /* it is told with the next thing that happens */
+        }
         if (!v->device.pair[qp].active)
             continue;
         if (device_arm(&v->device, t, qp)) {
@@ -212,6 +253,8 @@ static void ivshmem_flush(struct transport *t)
             transport_wake(t);
         }
     }
+    v->first_pair++;
+    v->device.budget = DEVICE_ENTRIES_PER_TURN;
 }
 
 static void ivshmem_answer(struct transport *t, struct journal_slot *slot)
@@ -240,14 +283,24 @@ static void ivshmem_identity_changed(struct transport *t, const struct mediator_
     reactor_change(t->reactor, &v->listener, EPOLLIN);
 }
 
+static void ivshmem_hang_up(struct transport *t)
+{
+    struct ivshmem *v = ivshmem_of(t);
+    int fd = v->connection.fd;
+
+    reactor_unwatch(t->reactor, &v->connection);
+    if (fd >= 0)
+        transport_hang_up(t, fd);
+}
+
 static void ivshmem_free(struct transport *t)
 {
     struct ivshmem *v = ivshmem_of(t);
-    int fds[2] = {v->listener.fd, v->connection.fd};
+    int fds[3] = {v->listener.fd, v->connection.fd, v->leaving};
 
     reactor_unwatch(t->reactor, &v->listener);
     reactor_unwatch(t->reactor, &v->connection);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         if (fds[i] >= 0)
             close(fds[i]);
     for (uint32_t i = 0; i < pair_count(v); i++) {
@@ -272,6 +325,7 @@ static const struct transport_ops ivshmem_ops = {
     .flush = ivshmem_flush,
     .identity_changed = ivshmem_identity_changed,
     .repost = ivshmem_repost,
+    .hang_up = ivshmem_hang_up,
     .free = ivshmem_free,
 };
 
@@ -283,7 +337,7 @@ static void resume(struct ivshmem *v, int connection)
         reactor_watch(v->base.reactor, &v->connection, connection, EPOLLIN, connection_ready)) {
         v->connection.fd = -1;
         if (connection >= 0)
-            close(connection);
+            transport_hang_up(&v->base, connection);
         j->connected = 0;
         transport_drop(&v->base);
         return;
@@ -319,7 +373,7 @@ int transport_ivshmem_new(struct transport **out, struct vm *vm, struct reactor 
     v->base = (struct transport){.ops = &ivshmem_ops, .vm = vm, .reactor = reactor};
     v->journal = journal;
     v->connection.fd = -1;
-    v->listener.fd = -1;
+    v->listener.fd = v->leaving = -1;
     v->memory_fd = fds->ring;
     rc = device_map(&v->device, &journal->ring, fds->ring);
     if (rc)
@@ -339,6 +393,7 @@ int transport_ivshmem_new(struct transport **out, struct vm *vm, struct reactor 
         if (rc)
             goto out;
     }
+    transport_listens(fds->ring_listener);
     rc = reactor_watch(reactor, &v->listener, fds->ring_listener, EPOLLIN, listener_ready);
     if (rc)
         goto out;

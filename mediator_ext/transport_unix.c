@@ -15,15 +15,15 @@
  * What is wrong with a frame is answered, and the connection kept, as long as the next frame can be
  * found; a wrong magic is answered too, and then the connection is closed.
  *
- * Identity comes from the socket. A header's vm_id may be 0 or any id that the VM has had since it
- * connected (a running guest does not learn of a change); another one is refused and counts as a
- * fault. Its pool and priority are ignored: the store decides.
+ * Identity comes from the socket. A header's vm_id may be 0 or an id of the VM (stub_ids.c); another
+ * one is refused and counts as a fault. Its pool and priority are ignored: the store decides.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "stub_ids.h"
 #include "stub_stream.h"
 #include "transport.h"
 
@@ -72,7 +72,7 @@ static void disconnect(struct stub *s)
     if (fd < 0)
         return;
     reactor_unwatch(s->base.reactor, &s->connection);
-    close(fd);
+    transport_hang_up(&s->base, fd);
     s->base.attachment = 0;
     forget_client(s);
     transport_drop(&s->base);
@@ -100,26 +100,6 @@ static void answer_response(struct stub *s, const struct wire_header *echo, enum
 }
 
 /* ---- frames ---- */
-
-static bool is_own_id(const struct stub *s, uint32_t vm_id)
-{
-    uint32_t count = s->journal->ids_count;
-
-    if (vm_id == 0)
-        return true;
-    for (uint32_t i = 0; i < count && i < 16; i++)
-        if (s->journal->ids[i] == vm_id)
-            return true;
-    return false;
-}
-
-static void remember_id(struct stub *s, uint32_t vm_id)
-{
-    if (vm_id == 0 || is_own_id(s, vm_id))
-        return;
-    s->journal->ids[s->journal->ids_count % 16] = vm_id;
-    s->journal->ids_count++;
-}
 
 static void take_request(struct stub *s, const struct wire_frame *frame)
 {
@@ -154,9 +134,16 @@ static void take_frame(struct stub *s, const struct wire_frame *frame)
     uint8_t out[WIRE_ANSWER_MAX];
     struct wire_cuda_call call = {0};
 
-    if (!is_own_id(s, header->vm_id)) {
+    if (!stub_ids_has(s->journal, header->vm_id)) {
         transport_fault(&s->base, MEDIATOR_FAULT_FOREIGN_ID, header->vm_id);
-        answer_response(s, header, WIRE_INVALID_REQUEST);
+        if (header->type == WIRE_CUDA_CALL && frame->kept >= sizeof(call)) {
+            /* The stub matches nothing else to its call. */
+            memcpy(&call, frame->payload, sizeof(call));
+            say(s, out,
+                wire_write_cuda_refusal(out, header, call.seq_num, WIRE_CUDA_INVALID_VALUE));
+        } else {
+            answer_response(s, header, WIRE_INVALID_REQUEST);
+        }
         return;
     }
     switch (header->type) {
@@ -177,7 +164,7 @@ static void take_frame(struct stub *s, const struct wire_frame *frame)
             return;
         }
         memcpy(&call, frame->payload, sizeof(call));
-        say(s, out, wire_write_cuda_refusal(out, header, call.seq_num));
+        say(s, out, wire_write_cuda_refusal(out, header, call.seq_num, WIRE_CUDA_NOT_SUPPORTED));
         return;
     default:
         transport_fault(&s->base, MEDIATOR_FAULT_FRAME, WIRE_UNSUPPORTED);
@@ -218,11 +205,20 @@ static void connection_ready(struct watch *watch, uint32_t events)
     struct stub *s = (struct stub *)((char *)watch - offsetof(struct stub, connection));
 
     if (events & EPOLLIN) {
-        if (!stub_stream_receive(&s->stream, watch->fd)) {
+        switch (stub_stream_receive(&s->stream, transport_closer(&s->base), watch->fd)) {
+        case STUB_ENDED:
+            if (!transport_peer_left(watch->fd)) {
+                s->journal->closing = 1; /* it may still read what it is owed */
+                break;
+            }
+            /* fall through */
+        case STUB_BROKEN:
             disconnect(s);
             return;
+        case STUB_MAY_GO_ON:
+            take_frames(s);
+            break;
         }
-        take_frames(s);
     } else if (events & (EPOLLERR | EPOLLHUP)) {
         disconnect(s);
         return;
@@ -237,7 +233,7 @@ static void stub_flush(struct transport *t)
     if (s->connection.fd < 0)
         return;
     if (!stub_stream_send(&s->stream, s->connection.fd) ||
-        (s->journal->closing && stub_stream_pending(&s->stream) == 0)) {
+        (s->journal->closing && s->outstanding == 0 && stub_stream_pending(&s->stream) == 0)) {
         disconnect(s);
         return;
     }
@@ -263,6 +259,8 @@ static void listener_ready(struct watch *watch, uint32_t events)
     int pid = 0, fd;
 
     (void)events;
+    if (s->connection.fd >= 0 && transport_peer_left(s->connection.fd))
+        disconnect(s); /* who comes now may be its successor */
     fd = transport_accept(&s->base, watch->fd, s->connection.fd >= 0, &pid);
     if (fd == -EAGAIN || fd == -EACCES)
         return;
@@ -275,16 +273,16 @@ static void listener_ready(struct watch *watch, uint32_t events)
     reactor_change(s->base.reactor, &s->listener, EPOLLIN);
     forget_client(s);
     j->ids_count = 0;
-    remember_id(s, transport_identity(&s->base)->vm_id);
+    stub_ids_add(s->journal, transport_identity(&s->base)->vm_id);
     j->attachment++;
     /* Held before it is served: what is read from it can be answered by a successor. */
     if (transport_hold(&s->base, fd)) {
-        close(fd);
+        transport_hang_up(&s->base, fd);
         return;
     }
     if (start_connection(s, fd)) {
         transport_drop(&s->base);
-        close(fd);
+        transport_hang_up(&s->base, fd);
         return;
     }
     j->connected = 1;
@@ -347,8 +345,18 @@ static void stub_identity_changed(struct transport *t, const struct mediator_vm 
 {
     struct stub *s = stub_of(t);
 
-    remember_id(s, vm->vm_id);
+    stub_ids_add(s->journal, vm->vm_id);
     reactor_change(t->reactor, &s->listener, EPOLLIN);
+}
+
+static void stub_hang_up(struct transport *t)
+{
+    struct stub *s = stub_of(t);
+    int fd = s->connection.fd;
+
+    reactor_unwatch(t->reactor, &s->connection);
+    if (fd >= 0)
+        transport_hang_up(t, fd);
 }
 
 static void stub_free(struct transport *t)
@@ -372,6 +380,7 @@ static const struct transport_ops stub_ops = {
     .refuse = stub_refuse,
     .flush = stub_flush,
     .identity_changed = stub_identity_changed,
+    .hang_up = stub_hang_up,
     .free = stub_free,
 };
 
@@ -385,13 +394,14 @@ static void resume(struct stub *s, int connection)
 
     if (connection < 0 || !sane || start_connection(s, connection)) {
         if (connection >= 0)
-            close(connection);
+            transport_hang_up(&s->base, connection);
         forget_client(s);
         transport_drop(&s->base);
         return;
     }
     s->base.attachment = j->attachment;
-    remember_id(s, transport_identity(&s->base)->vm_id); /* it may have changed meanwhile */
+    stub_ids_add(s->journal,
+                 transport_identity(&s->base)->vm_id); /* it may have changed meanwhile */
     for (uint32_t i = 0; i < journal->slots_used; i++) {
         const struct journal_slot *slot = &journal->slot[i];
 
@@ -422,6 +432,7 @@ int transport_unix_new(struct transport **out, struct vm *vm, struct reactor *re
     s->journal = &journal->stub;
     stub_stream_init(&s->stream, journal);
     s->connection.fd = -1;
+    transport_listens(listener);
     rc = reactor_watch(reactor, &s->listener, listener, EPOLLIN, listener_ready);
     if (rc) {
         free(s);

@@ -186,11 +186,12 @@ size_t wire_write_response(uint8_t *out, const struct wire_header *echo, enum wi
     return at + data_length;
 }
 
-/** wire_write_cuda_refusal() - The answer to any CUDA call: CUDA_ERROR_NOT_SUPPORTED */
-size_t wire_write_cuda_refusal(uint8_t *out, const struct wire_header *echo, uint32_t seq_num)
+/** wire_write_cuda_refusal() - The answer to a CUDA call; @result is a CUresult */
+size_t wire_write_cuda_refusal(uint8_t *out, const struct wire_header *echo, uint32_t seq_num,
+                               uint32_t result)
 {
     const struct wire_cuda_result body = {
-        .magic = WIRE_MAGIC, .seq_num = seq_num, .status = WIRE_CUDA_NOT_SUPPORTED};
+        .magic = WIRE_MAGIC, .seq_num = seq_num, .status = result};
     size_t at = put_header(out, echo, WIRE_CUDA_RESULT, sizeof(body));
 
     memcpy(out + at, &body, sizeof(body));

@@ -48,6 +48,7 @@ size_t wire_write_plain(uint8_t *out, const struct wire_header *echo, enum wire_
 size_t wire_write_response(uint8_t *out, const struct wire_header *echo, enum wire_status status,
                            uint32_t exec_time_us, const uint32_t *result, const void *data,
                            uint32_t data_length);
-size_t wire_write_cuda_refusal(uint8_t *out, const struct wire_header *echo, uint32_t seq_num);
+size_t wire_write_cuda_refusal(uint8_t *out, const struct wire_header *echo, uint32_t seq_num,
+                               uint32_t result);
 
 #endif

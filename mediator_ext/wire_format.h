@@ -14,6 +14,7 @@
 #define WIRE_VERSION            0x00010000u
 #define WIRE_REQUEST_MAX        1024u              /* payload of a REQUEST and of a RESPONSE */
 #define WIRE_CUDA_DATA_MAX      (8u * 1024 * 1024) /* bulk data behind a CUDA header */
+#define WIRE_CUDA_INVALID_VALUE 1u                 /* CUDA_ERROR_INVALID_VALUE */
 #define WIRE_CUDA_NOT_SUPPORTED 801u               /* CUDA_ERROR_NOT_SUPPORTED */
 
 enum wire_type {

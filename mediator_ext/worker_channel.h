@@ -24,12 +24,9 @@
  * whose code this process has no binary for; the engine sends the unit to the build worker
  * (first_op = that op) and, after its reply, again to this worker with WORKER_UNIT_BUILT. After a
  * CONTINUE or NEED_BUILD the worker answers every further unit of the same (pair, stream) with
- * BOUNCED, untouched, until the interrupted unit (its token) comes back.
- *
- * So that a stream is not blocked for ever by a unit that the engine gave up, the bouncing also
- * ends once the engine has consumed the reply that interrupted it and the worker has dealt with
- * every unit that was in the ring at that moment. The engine therefore publishes every unit that it
- * has put before it consumes a later reply.
+ * BOUNCED, untouched, up to the first unit that the engine sent when it had dealt with that reply
+ * (`reply_head` is past it): what is sent then is meant, whether it is the rest of the interrupted
+ * unit or something else, as the engine has given that up.
  *
  * Objects belong to a generation, as a device's state ends with its reset: when a command of
  * another generation arrives, the launch worker first drops every object that it has.
@@ -50,6 +47,7 @@
 #define WORKER_RING_ENTRIES 64u
 #define WORKER_CONTROL_FD   3
 #define WORKER_BUILTIN_ARGS 8u
+#define WORKER_NO_QP        UINT32_MAX /* a unit that came by no queue pair */
 
 enum worker_unit_kind {
     WORKER_UNIT_COMMAND = 1,    /* a command in the data area of pair qp */
@@ -82,7 +80,7 @@ struct worker_unit {
     uint64_t cmd_off;
     uint32_t args[WORKER_BUILTIN_ARGS];
     uint32_t generation; /* of the guest's attachment; see below */
-    uint32_t reserved0;
+    uint32_t reply_head; /* replies that the engine had dealt with when it sent this */
     uint64_t reserved[5];
 };
 

@@ -16,7 +16,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/futex.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -26,7 +25,8 @@
 
 static void wake_worker(struct worker_channel *channel)
 {
-    syscall(SYS_futex, &channel->engine.unit_tail, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    /* One: a hostile worker may have put any number of threads there. */
+    syscall(SYS_futex, &channel->engine.unit_tail, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
 /**

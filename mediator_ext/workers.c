@@ -136,6 +136,8 @@ static void lose_begun(struct vm *vm)
     for (uint32_t i = 0; i < vm->journal->slots_used; i++) {
         struct request *r = &vm->request[i];
 
+        if (r->live && r->slot->state == REQUEST_RUNNING && r->slot->lane == SCHED_BUILD)
+            r->slot->lost = 1;
         if (!r->live || r->slot->state != REQUEST_QUEUED || !is_begun(r->slot))
             continue;
         r->slot->op_index = r->slot->first_op;
@@ -163,6 +165,7 @@ void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t
     if (crashed && !link->doomed)
         vm_fault(vm, MEDIATOR_FAULT_CRASH, detail);
     worker_link_detach(link, &m->reactor);
+    vm->settling = true;
     for (uint32_t at = link->journal->reply_head; at != link->journal->unit_tail; at++) {
         uint32_t index = link->slot[at % WORKER_RING_ENTRIES];
 
@@ -178,14 +181,15 @@ void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t
     link->doomed = link->timed_out = link->adopted = false;
     if (lane == MEDIATOR_LAUNCH)
         lose_begun(vm);
-    if (vm->sched.party[lane].ready_count)
-        executor_want_worker(vm, link);
+    vm->settling = false;
+    executor_see_to_workers(vm);
 }
 
 /** workers_refused() - No worker can be had: answer what waits for one */
 void workers_refused(struct vm *vm, enum mediator_lane lane, uint32_t retry_us)
 {
     vm->link[lane].wanted = false;
+    vm->settling = true;
     for (uint32_t i = 0; i < vm->journal->slots_used; i++) {
         struct request *r = &vm->request[i];
 
@@ -195,4 +199,6 @@ void workers_refused(struct vm *vm, enum mediator_lane lane, uint32_t retry_us)
         scheduler_cancel(&vm->mediator->scheduler, &r->unit);
         complete(r, VGPU_NO_CONTEXT);
     }
+    vm->settling = false;
+    executor_see_to_workers(vm);
 }

@@ -296,7 +296,7 @@ class HostEngine:
             log.warning("%d events of the engine were lost", dropped - self._events_dropped)
             self._events_dropped = dropped
             for entry in list(self._entries.values()):
-                self._workforce.review(entry.tenant)
+                self._review(entry.tenant)
 
     def _tell(self, event: Event) -> None:
         if event.type is EventType.IDLE:

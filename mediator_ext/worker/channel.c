@@ -91,14 +91,6 @@ int channel_take(struct channel *channel, struct worker_unit *unit)
     return 0;
 }
 
-void channel_look(const struct channel *channel, uint32_t *taken, uint32_t *ahead)
-{
-    /* In this order: what the engine sent before it took a reply is seen with it. */
-    *taken = __atomic_load_n(&channel->shared->engine.reply_head, __ATOMIC_ACQUIRE);
-    *ahead =
-        __atomic_load_n(&channel->shared->engine.unit_tail, __ATOMIC_ACQUIRE) - channel->unit_head;
-}
-
 int channel_put(struct channel *channel, const struct worker_reply *reply)
 {
     uint32_t head = __atomic_load_n(&channel->shared->engine.reply_head, __ATOMIC_ACQUIRE);

@@ -48,14 +48,6 @@ void channel_close(struct channel *channel);
 int channel_take(struct channel *channel, struct worker_unit *unit);
 
 /**
- * channel_look() - How far has the engine come?
- * @channel: open
- * @taken:   index of the first reply that the engine has not taken, by its own word
- * @ahead:   units in the ring behind the last one taken, as of after that
- */
-void channel_look(const struct channel *channel, uint32_t *taken, uint32_t *ahead);
-
-/**
  * channel_put() - Publish a reply
  * @channel: open
  * @reply:   copied

@@ -5,42 +5,23 @@
  */
 #include "interrupted.h"
 
-static bool reached(uint32_t number, uint32_t mark)
+bool interrupted_blocks(struct interrupted *table, const struct worker_unit *unit)
 {
-    return (int32_t)(number - mark) >= 0;
-}
-
-void interrupted_observe(struct interrupted *table, uint32_t taken, uint32_t number, uint32_t end)
-{
+    bool blocks = false;
     uint32_t i = 0;
 
     while (i < table->count) {
-        struct interrupted_stream *waits = &table->streams[i];
+        const struct interrupted_stream *at = &table->streams[i];
 
-        if (!waits->known && reached(taken, waits->reply + 1)) {
-            waits->known = true;
-            waits->end = end;
-        }
-        if (waits->known && reached(number, waits->end))
-            *waits = table->streams[--table->count];
-        else
-            i++;
-    }
-}
-
-bool interrupted_blocks(struct interrupted *table, uint32_t qp, uint32_t stream, uint64_t token)
-{
-    for (uint32_t i = 0; i < table->count; i++) {
-        struct interrupted_stream *waits = &table->streams[i];
-
-        if (waits->qp != qp || waits->stream != stream)
+        if ((int32_t)(unit->reply_head - at->reply) > 0) {
+            table->streams[i] = table->streams[--table->count];
             continue;
-        if (waits->token != token)
-            return true;
-        *waits = table->streams[--table->count];
-        return false;
+        }
+        if (at->qp == unit->qp && at->stream == unit->stream)
+            blocks = true;
+        i++;
     }
-    return false;
+    return blocks;
 }
 
 bool interrupted_has_room(const struct interrupted *table)
@@ -48,9 +29,8 @@ bool interrupted_has_room(const struct interrupted *table)
     return table->count < INTERRUPTED_MAX;
 }
 
-void interrupted_add(struct interrupted *table, uint32_t qp, uint32_t stream, uint64_t token,
-                     uint32_t number)
+void interrupted_add(struct interrupted *table, const struct worker_unit *unit, uint32_t number)
 {
     table->streams[table->count++] =
-        (struct interrupted_stream){.token = token, .qp = qp, .stream = stream, .reply = number};
+        (struct interrupted_stream){.qp = unit->qp, .stream = unit->stream, .reply = number};
 }

@@ -1,15 +1,14 @@
 /*
  * interrupted.h - Streams that wait for a unit to come back
  *
- * After CONTINUE or NEED_BUILD nothing that the engine had queued behind the unit may run before
- * the rest of it: it is bounced, untouched, until the unit's token returns.
+ * After CONTINUE or NEED_BUILD nothing that the engine had sent behind the unit may run before the
+ * rest of it: it is bounced, untouched. What the engine sends once it knows of the interruption is
+ * meant: the rest of the unit, or what comes after it when it was given up (its client is gone, its
+ * build was refused). Every unit says which replies the engine had dealt with when it sent it, and
+ * units come in the order in which they were sent; so the first one sent with that knowledge ends
+ * the interruption, whatever its stream.
  *
- * The token need not return: the engine may give the request up (its client is gone, its build was
- * refused). So an entry also ends when it has served its purpose: once the engine has taken the
- * reply that said so, it knows, and sends nothing of that stream out of order. What it had sent
- * before it knew is in the ring at that moment, and is bounced; what comes later is meant.
- *
- * Units and replies go by one number here, that of the reply; numbers wrap.
+ * Numbers are those of replies; they wrap.
  */
 #ifndef VGPUD_WORKER_INTERRUPTED_H
 #define VGPUD_WORKER_INTERRUPTED_H
@@ -17,57 +16,44 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define INTERRUPTED_MAX 1024u
+#include "worker_channel.h"
+
+/* Each is a unit whose reply the engine has not dealt with. */
+#define INTERRUPTED_MAX WORKER_RING_ENTRIES
 
 struct interrupted {
     uint32_t count;
     struct interrupted_stream {
-        uint64_t token;
         uint32_t qp;
         uint32_t stream;
         uint32_t reply; /* number of the reply that said so */
-        uint32_t end;   /* once `known`: the first unit that was sent with that knowledge */
-        bool known;     /* the engine has taken that reply */
     } streams[INTERRUPTED_MAX];
 };
 
 /**
- * interrupted_observe() - See how far the engine has come, and drop entries that have served
- * @table:  streams
- * @taken:  number of the first reply that the engine has not taken
- * @number: of the unit that is about to be answered
- * @end:    number that the next unit will have that is not in the ring yet; read after @taken
- */
-void interrupted_observe(struct interrupted *table, uint32_t taken, uint32_t number, uint32_t end);
-
-/**
  * interrupted_blocks() - May this unit not run yet?
- * @table:  streams
- * @qp:     of the unit
- * @stream: of the unit
- * @token:  of the unit; when it is the one waited for, the stream is open again
+ * @table: streams; those that the engine knows of are dropped
+ * @unit:  the next one, in the order of the ring
  *
  * Return: true when the unit must be bounced.
  */
-bool interrupted_blocks(struct interrupted *table, uint32_t qp, uint32_t stream, uint64_t token);
+bool interrupted_blocks(struct interrupted *table, const struct worker_unit *unit);
 
 /**
  * interrupted_has_room() - Can one more stream be interrupted?
  * @table: streams
  *
- * Return: whether interrupted_add() may be called.
+ * Return: whether interrupted_add() may be called; false only with an engine that sends more units
+ * than the ring holds.
  */
 bool interrupted_has_room(const struct interrupted *table);
 
 /**
- * interrupted_add() - Bounce a stream until its unit comes back
+ * interrupted_add() - Bounce what was sent behind a unit
  * @table:  streams, with room
- * @qp:     of the unit
- * @stream: of the unit; not interrupted now
- * @token:  of the unit
+ * @unit:   that was interrupted
  * @number: of its reply
  */
-void interrupted_add(struct interrupted *table, uint32_t qp, uint32_t stream, uint64_t token,
-                     uint32_t number);
+void interrupted_add(struct interrupted *table, const struct worker_unit *unit, uint32_t number);
 
 #endif

@@ -5,9 +5,8 @@
  * announced at once; those of an instant one a few at a time, because ringing costs more than the
  * work. channel_take() announces whatever is left before it sleeps.
  *
- * The table of interrupted streams is bounded. When it is full, a command that would be interrupted
- * runs on beyond its budget, and one that needs a build is refused: both are safe, and neither
- * happens to a VM with fewer than INTERRUPTED_MAX streams.
+ * The table of interrupted streams holds as many as units can be unanswered. Were it full, a command
+ * that would be interrupted would run on beyond its budget, and one that needs a build be refused.
  */
 #include "launch.h"
 
@@ -64,7 +63,7 @@ void launch_unit(struct tenant *tenant, struct interrupted *interrupted,
     memset(reply, 0, sizeof(*reply));
     reply->token = unit->token;
     reply->start_ns = clock_ns();
-    if (interrupted_blocks(interrupted, unit->qp, unit->stream, unit->token)) {
+    if (interrupted_blocks(interrupted, unit)) {
         reply->outcome = WORKER_BOUNCED;
         reply->end_ns = reply->start_ns;
         return;
@@ -84,7 +83,7 @@ void launch_unit(struct tenant *tenant, struct interrupted *interrupted,
         reply->status = VGPU_INVALID;
     }
     if (reply->outcome != WORKER_DONE)
-        interrupted_add(interrupted, unit->qp, unit->stream, unit->token, number);
+        interrupted_add(interrupted, unit, number);
     reply->end_ns = clock_ns();
 }
 
@@ -101,13 +100,6 @@ int launch_serve(struct tenant *tenant, struct channel *channel)
         error = channel_take(channel, &unit);
         if (error)
             return error;
-        if (interrupted.count > 0) {
-            uint32_t taken, ahead;
-
-            channel_look(channel, &taken, &ahead);
-            interrupted_observe(&interrupted, taken, channel->reply_tail,
-                                channel->reply_tail + 1 + ahead);
-        }
         launch_unit(tenant, &interrupted, &unit, channel->reply_tail, &reply);
         error = channel_put(channel, &reply);
         if (error)

@@ -103,16 +103,24 @@ static void test_limits(void)
     config.max_queued_total = 4;
     config.units_in_flight = 1;
     scene_new(&s, &config);
-    CASE("when all slots are taken by others, a VM's entries wait in its ring and lose nothing");
+    CASE("however many slots others have, a VM has some of its own; what is beyond waits in its "
+         "ring");
     attach(&s, 0, &worker[0], 1, MEDIATOR_LAUNCH);
     attach(&s, 1, &worker[1], 2, MEDIATOR_LAUNCH);
-    for (uint32_t i = 0; i < 6; i++)
-        put(&s, 0, i, 0);
+    for (uint32_t i = 0; i < 20; i++) {
+        const struct vgpu_submission entry = rig_command(i, i / 10);
+
+        rig_ring_put(&s.ring[0], i / 10, &entry);
+    }
     CHECK(fake_worker_take(&worker[0], &unit, RIG_LONG_MS));
-    CHECK(RIG_UNTIL(s.m, &s.vm[0], queued, 3));
+    CHECK(RIG_UNTIL(s.m, &s.vm[0], queued, 15));
     put(&s, 1, 77, 0);
-    CHECK(nothing_for(&worker[1], &s, 1) && rig_stats(s.m, &s.vm[1]).queued == 0);
-    for (uint32_t i = 0; i < 6; i++) {
+    CHECK(RIG_UNTIL(s.m, &s.vm[1], queued, 1));
+
+    CASE("and loses nothing");
+    for (uint32_t i = 0; i < 20; i++) {
+        struct vgpu_completion completion;
+
         if (i && !fake_worker_take(&worker[0], &unit, 50)) {
             CHECK(fake_worker_take(&worker[1], &unit, RIG_LONG_MS));
             fake_worker_done(&worker[1], &unit, VGPU_OK);
@@ -120,8 +128,10 @@ static void test_limits(void)
             CHECK(fake_worker_take(&worker[0], &unit, RIG_LONG_MS));
         }
         fake_worker_done(&worker[0], &unit, VGPU_OK);
-        CHECK(got(&s, 0, i, VGPU_OK));
+        CHECK(rig_ring_take(&s.ring[0], unit.qp, &completion, RIG_LONG_MS));
+        CHECK(completion.status == VGPU_OK);
     }
+    CHECK(RIG_UNTIL(s.m, &s.vm[0], completed, 20));
     CHECK(works(&s, 1, &worker[1]));
 
     CASE("a configuration that makes no sense is refused");

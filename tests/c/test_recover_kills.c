@@ -25,10 +25,8 @@
 #define IDS          (1u << 20)
 
 struct interruption {
-    uint64_t token;
     uint32_t reply; /* index of the reply that interrupted */
-    uint32_t limit; /* units from here on were put after the engine knew; valid when known */
-    bool active, known;
+    bool active;
 };
 
 struct launch {
@@ -45,24 +43,9 @@ static uint32_t random_next(uint64_t *state)
 }
 
 /* May the unit not run yet? By the rules of worker_channel.h. */
-static bool bounces(struct fake_worker *worker, struct interruption *at, uint64_t token)
+static bool bounces(struct interruption *at, const struct worker_unit *unit)
 {
-    const struct worker_engine_page *engine = &worker->channel->engine;
-    uint32_t index = worker->taken - 1;
-
-    if (!at->active)
-        return false;
-    if (at->token == token) {
-        at->active = false;
-        return false;
-    }
-    if (!at->known &&
-        (int32_t)(__atomic_load_n(&engine->reply_head, __ATOMIC_SEQ_CST) - at->reply) > 0) {
-        at->known = true;
-        at->limit = __atomic_load_n(&engine->unit_tail, __ATOMIC_SEQ_CST);
-    }
-    if (at->known && (int32_t)(index - at->limit) >= 0)
-        at->active = false;
+    at->active = at->active && (int32_t)(unit->reply_head - at->reply) <= 0;
     return at->active;
 }
 
@@ -78,7 +61,7 @@ static void launch_unit(struct fake_worker *worker, const struct worker_unit *un
         reply->result[0] = (uint32_t)(unit->args[0] + unit->args[1]);
         return;
     }
-    if (bounces(worker, at, unit->token)) {
+    if (bounces(at, unit)) {
         reply->outcome = WORKER_BOUNCED;
     } else if (unit->first_op < 3 && dice < 4) {
         reply->outcome = WORKER_CONTINUE;
@@ -90,7 +73,7 @@ static void launch_unit(struct fake_worker *worker, const struct worker_unit *un
         launch->twice += launch->done[unit->ctx % IDS]++ != 0;
     }
     if (reply->outcome == WORKER_CONTINUE || reply->outcome == WORKER_NEED_BUILD)
-        *at = (struct interruption){.token = unit->token, .reply = worker->replied, .active = true};
+        *at = (struct interruption){.reply = worker->replied, .active = true};
 }
 
 struct client {

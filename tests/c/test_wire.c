@@ -256,7 +256,7 @@ static void test_answers(void)
 
     CASE("a CUDA_RESULT is 88 bytes, echoes request_id and seq_num, and says 801");
     memset(out, 0xaa, sizeof(out));
-    CHECK(wire_write_cuda_refusal(out, &echo, 0xcafe) == HEADER + 88);
+    CHECK(wire_write_cuda_refusal(out, &echo, 0xcafe, WIRE_CUDA_NOT_SUPPORTED) == HEADER + 88);
     CHECK(out[4] == 0x11 && get32(out + 12) == 0x55667788 && get32(out + 20) == 88);
     CHECK(get32(out + 24) == 0x56475055 && get32(out + 28) == 0xcafe && get32(out + 32) == 801);
     for (int i = 36; i < HEADER + 88; i++)

@@ -22,6 +22,10 @@ struct vm {
     struct tenant launcher;
     struct tenant builder;
     struct interrupted interrupted;
+    uint32_t answered; /* replies so far */
+    uint32_t
+        known; /* of those, the ones that the engine has dealt with; all, unless it is behind */
+    bool behind;
 };
 
 static void vm_open(struct vm *vm)
@@ -39,6 +43,8 @@ static void vm_open(struct vm *vm)
     vm->launcher.exchange = fds[0];
     vm->builder.exchange = fds[1];
     vm->interrupted.count = 0;
+    vm->answered = vm->known = 0;
+    vm->behind = false;
 }
 
 static void vm_close(struct vm *vm)
@@ -53,7 +59,10 @@ static struct worker_reply launch(struct vm *vm, struct worker_unit unit)
 {
     struct worker_reply reply;
 
-    launch_unit(&vm->launcher, &vm->interrupted, &unit, 0, &reply);
+    unit.reply_head = vm->known;
+    launch_unit(&vm->launcher, &vm->interrupted, &unit, vm->answered++, &reply);
+    if (!vm->behind)
+        vm->known = vm->answered;
     return reply;
 }
 
@@ -139,6 +148,7 @@ static void bounces(void)
     unit.budget_us = 0;
 
     CASE("a stream is closed from the interruption to the return of the unit, and no other is");
+    vm.behind = true;
     CHECK(launch(&vm, unit).outcome == WORKER_CONTINUE);
     other = unit;
     other.token = 8;
@@ -150,6 +160,7 @@ static void bounces(void)
     other.qp = 1;
     CHECK(launch(&vm, other).outcome == WORKER_DONE);
     unit.first_op = 1;
+    vm.known = vm.answered;
     CHECK(launch(&vm, unit).outcome == WORKER_DONE);
     other.qp = 0;
     CHECK(launch(&vm, other).outcome == WORKER_DONE);
@@ -163,6 +174,7 @@ static void bounces(void)
     }
     unit.stream = 99;
     CHECK(launch(&vm, unit).outcome == WORKER_DONE);
+    other.stream = 98;
     CASE("and a build is refused");
     script.len = 0;
     script_load(&script, 1, "x");
@@ -176,20 +188,36 @@ static void given_up(void)
 {
     struct interrupted table = {.count = 0};
     const uint32_t cut = UINT32_MAX - 1; /* numbers wrap on the way */
+    struct worker_unit unit = {.stream = 1, .reply_head = cut - 3}, other = unit;
 
     /* The unit of reply `cut` was interrupted; two more were in the ring, then the engine took the
        reply, and sent others without the interrupted one. */
     CASE("what was sent before the engine knew of an interruption bounces");
-    interrupted_add(&table, 0, 1, 7, cut);
-    interrupted_observe(&table, cut, cut + 1, cut + 3);
-    CHECK(interrupted_blocks(&table, 0, 1, 8));
-    interrupted_observe(&table, cut + 1, cut + 2, cut + 3);
-    CHECK(interrupted_blocks(&table, 0, 1, 9));
+    interrupted_add(&table, &unit, cut);
+    CHECK(interrupted_blocks(&table, &unit));
+    unit.reply_head = cut;
+    CHECK(interrupted_blocks(&table, &unit));
+    other.stream = 2;
+    other.reply_head = cut;
+    CHECK(!interrupted_blocks(&table, &other));
 
-    CASE("what it sends afterwards runs, though the interrupted unit never came back");
-    interrupted_observe(&table, cut + 3, cut + 3, cut + 4);
-    CHECK(!interrupted_blocks(&table, 0, 1, 10));
+    CASE("the first unit sent afterwards runs, though the interrupted unit never came back");
+    unit.reply_head = cut + 1;
+    CHECK(!interrupted_blocks(&table, &unit));
     CHECK(table.count == 0);
+
+    CASE("as many streams are interrupted at once as units can be unanswered");
+    for (uint32_t i = 0; i < WORKER_RING_ENTRIES; i++) {
+        unit.stream = i;
+        CHECK(interrupted_has_room(&table));
+        interrupted_add(&table, &unit, cut + 1 + i);
+    }
+    CHECK(!interrupted_has_room(&table));
+    unit.reply_head = cut + 1 + WORKER_RING_ENTRIES / 2;
+    other.stream = WORKER_RING_ENTRIES;
+    CHECK(!interrupted_blocks(&table, &other) && table.count == WORKER_RING_ENTRIES);
+    unit.stream = WORKER_RING_ENTRIES - 1;
+    CHECK(interrupted_blocks(&table, &unit) && table.count == WORKER_RING_ENTRIES / 2);
 }
 
 static void vector_add(void)

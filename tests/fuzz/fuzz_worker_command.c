@@ -100,6 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         unit.first_op = reply.op_index;
         unit.flags = 0;
+        unit.reply_head = (uint32_t)step + 1;
         if (reply.outcome == WORKER_NEED_BUILD) {
             if (!has_builder)
                 builder_of(&builder, &launcher, fds[1]);

@@ -66,13 +66,16 @@ class Unit:
     cmd_seg: int = 0
     args: tuple[int, ...] = (0,) * 8
     generation: int = 1
+    reply_head: int | None = None
+    """Replies that the engine had dealt with when it sent this; None: all that it has taken."""
 
-    def pack(self) -> bytes:
-        """As it lies in the ring."""
+    def pack(self, taken: int) -> bytes:
+        """As it lies in the ring of an engine that has taken so many replies."""
+        known = taken if self.reply_head is None else self.reply_head
         return UNIT.pack(
             self.token, self.kind, self.lane, self.flags, self.qp, self.ctx, self.stream,
             self.first_op, self.budget_us, self.cmd_seg, self.cmd_len, self.cmd_off,
-            *self.args, self.generation, 0, *(0,) * 5,
+            *self.args, self.generation, known & 0xFFFFFFFF, *(0,) * 5,
         )  # fmt: skip
 
 
@@ -233,7 +236,7 @@ class Worker:
         """Publish units at once, and wake the worker if it sleeps."""
         for unit in units:
             at = 2 * PAGE + self.tail % RING_ENTRIES * UNIT.size
-            self.channel[at : at + UNIT.size] = unit.pack()
+            self.channel[at : at + UNIT.size] = unit.pack(self.head)
             self.tail += 1
         self.set_word(0, self.tail)
         self.wake()
