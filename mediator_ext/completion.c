@@ -25,6 +25,9 @@ static bool finish(struct request *r, enum vgpu_status status)
     if (slot->start_ns == 0)
         slot->start_ns = slot->end_ns;
     if (there) {
+        if (slot->signal && slot->kind < REQUEST_SIGNAL)
+            timelines_move(vm, slot->qp, VGPU_TIMELINE_STREAM, slot->stream, slot->signal,
+                           status != VGPU_OK);
         request_set_state(r, REQUEST_DONE);
         t->ops->answer(t, slot);
     } else {
@@ -53,17 +56,44 @@ static void finish_accepted(struct request *r, enum vgpu_status status)
 /** completion_refuse() - Answer a request that was not accepted through the slot that it has */
 void completion_refuse(struct request *r, enum vgpu_status status)
 {
+    r->slot->signal = 0; /* it may be submitted again */
     finish(r, status);
 }
 
-/** completion_advance() - Answer what needs nothing but its turn, then let go of an empty stream */
-void completion_advance(struct vm *vm, struct stream *stream)
+/* Answer what needs nothing but its turn, then let go of an empty stream. */
+static void advance(struct vm *vm, struct stream *stream)
 {
     struct sched_unit *unit;
 
-    while ((unit = scheduler_take_instant(&vm->mediator->scheduler, &stream->sched)))
-        finish_accepted(request_of_unit(unit), VGPU_OK);
+    while ((unit = scheduler_take_instant(&vm->mediator->scheduler, &stream->sched))) {
+        struct request *r = request_of_unit(unit);
+
+        finish_accepted(r, (enum vgpu_status)r->slot->status);
+    }
     stream_put(vm, stream);
+}
+
+/** completion_move() - A stream's head may have become answerable: look at it, soon */
+void completion_move(struct vm *vm, struct stream *stream)
+{
+    vm->streams_moved |= 1ull << (stream - vm->stream);
+}
+
+/** completion_advance() - Look at a stream, NULL = none, and at all that is moved by what is answered */
+void completion_advance(struct vm *vm, struct stream *stream)
+{
+    if (stream)
+        completion_move(vm, stream);
+    if (vm->advancing)
+        return;
+    vm->advancing = true;
+    while (vm->streams_moved) {
+        uint32_t at = (uint32_t)__builtin_ctzll(vm->streams_moved);
+
+        vm->streams_moved &= vm->streams_moved - 1;
+        advance(vm, &vm->stream[at]);
+    }
+    vm->advancing = false;
     executor_see_to_workers(vm);
 }
 
@@ -77,14 +107,34 @@ void complete(struct request *r, enum vgpu_status status)
     struct stream *stream = (struct stream *)r->unit.stream;
 
     finish_accepted(r, status);
-    if (stream)
-        completion_advance(vm, stream);
+    completion_advance(vm, stream);
+}
+
+/**
+ * completion_end() - A queued request is not to run
+ *
+ * It is answered at once, unless that would move its stream's timeline over what those before it have
+ * still to say: then when it comes to the head.
+ */
+void completion_end(struct request *r, enum vgpu_status status)
+{
+    struct stream *stream = (struct stream *)r->unit.stream;
+
+    if (!r->slot->signal) {
+        request_unqueue(r);
+        complete(r, status);
+        return;
+    }
+    timelines_forget(r);
+    r->slot->status = (uint16_t)status;
+    scheduler_settle(&r->vm->mediator->scheduler, &r->unit);
+    completion_advance(r->vm, stream);
 }
 
 /* Take a queued request out of its stream and end it. The stream is looked after by the caller. */
 static void end_queued(struct request *r, enum vgpu_status status)
 {
-    scheduler_cancel(&r->vm->mediator->scheduler, &r->unit);
+    request_unqueue(r);
     finish_accepted(r, status);
 }
 
@@ -118,6 +168,6 @@ void completion_cancel_queued(struct vm *vm)
 /** completion_advance_all() - Look at every stream: its head may have become answerable */
 void completion_advance_all(struct vm *vm)
 {
-    for (uint64_t left = vm->streams_used; left; left &= left - 1)
-        completion_advance(vm, &vm->stream[__builtin_ctzll(left)]);
+    vm->streams_moved |= vm->streams_used;
+    completion_advance(vm, NULL);
 }

@@ -27,39 +27,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "entry.h"
+
 #define DATA_BYTES_MAX (1ull << 36)
-
-static uint64_t align_part(uint64_t bytes)
-{
-    return (bytes + VGPU_PART_ALIGN - 1) & ~(uint64_t)(VGPU_PART_ALIGN - 1);
-}
-
-/** device_layout_valid() - Is this a layout that the interface allows? */
-bool device_layout_valid(const struct journal_layout *layout)
-{
-    return layout->qp_count >= 1 && layout->qp_count <= VGPU_QP_MAX &&
-           layout->entries >= VGPU_RING_ENTRIES_MIN && layout->entries <= VGPU_RING_ENTRIES_MAX &&
-           (layout->entries & (layout->entries - 1)) == 0 &&
-           layout->data_bytes >= VGPU_PART_ALIGN && layout->data_bytes <= DATA_BYTES_MAX &&
-           layout->data_bytes % VGPU_PART_ALIGN == 0;
-}
-
-/** device_geometry() - Where everything lies; the whole is a power of two, as a PCI BAR must be */
-struct ring_geometry device_geometry(const struct journal_layout *layout)
-{
-    struct ring_geometry g = {.qp_base = VGPU_PART_ALIGN, .sq_offset = VGPU_PART_ALIGN};
-    uint64_t used;
-
-    g.cq_offset =
-        g.sq_offset + align_part((uint64_t)layout->entries * sizeof(struct vgpu_submission));
-    g.data_offset =
-        g.cq_offset + align_part((uint64_t)layout->entries * sizeof(struct vgpu_completion));
-    g.qp_stride = g.data_offset + layout->data_bytes;
-    used = g.qp_base + g.qp_stride * layout->qp_count;
-    for (g.bytes = VGPU_PART_ALIGN; g.bytes < used;)
-        g.bytes *= 2;
-    return g;
-}
 
 /**
  * device_map() - Map the memory of a device
@@ -95,6 +65,7 @@ int device_map(struct ring_device *d, struct journal_ring *journal, int fd)
             .guest = (void *)(base + VGPU_PAGE_BYTES),
             .submissions = (void *)(base + g.sq_offset),
             .completions = (void *)(base + g.cq_offset),
+            .data = base + g.data_offset,
         };
     }
     return 0;
@@ -110,7 +81,8 @@ void device_unmap(struct ring_device *d)
 
 static uint64_t features_of(const struct vgpu_device_info *info)
 {
-    uint64_t features = 1u << VGPU_FEATURE_STREAMS;
+    uint64_t features =
+        1u << VGPU_FEATURE_STREAMS | 1u << VGPU_FEATURE_TIMELINES | 1u << VGPU_FEATURE_QUERY;
 
     if (info && info->module_kinds & 1u << VGPU_MODULE_OPENCL_C)
         features |= 1u << VGPU_FEATURE_OPENCL_C;
@@ -139,6 +111,8 @@ void device_attach(struct ring_device *d, const struct mediator_vm *vm,
     j->attachment++;
     j->device_status = VGPU_DEVICE_WAITING;
     j->layout.features = features_of(info);
+    j->accepted = 0;
+    memset(j->timeline, 0, sizeof(j->timeline));
     for (uint32_t i = 0; i < j->layout.qp_count; i++) {
         struct ring_pair *pair = &d->pair[i];
 
@@ -163,7 +137,7 @@ void device_attach(struct ring_device *d, const struct mediator_vm *vm,
         .qp_base = g.qp_base,
         .qp_stride = g.qp_stride,
         .sq_entries = j->layout.entries,
-        .cq_entries = j->layout.entries,
+        .cq_entries = device_completions(&j->layout),
         .sq_offset = g.sq_offset,
         .cq_offset = g.cq_offset,
         .data_offset = g.data_offset,
@@ -210,18 +184,23 @@ void device_resume(struct ring_device *d, const struct journal *journal)
 /* The guest's features are latched once. Return: may it be served? */
 static bool negotiated(struct ring_device *d)
 {
+    const uint32_t ready = VGPU_GUEST_ACK | VGPU_GUEST_FEATURES_OK;
     struct journal_ring *j = d->journal;
     uint64_t accepted[2];
+    uint32_t status;
 
     if (j->device_status != VGPU_DEVICE_WAITING)
         return j->device_status == VGPU_DEVICE_OK;
-    if (__atomic_load_n(&d->guest->status, __ATOMIC_ACQUIRE) !=
-        (VGPU_GUEST_ACK | VGPU_GUEST_FEATURES_OK))
+    status = __atomic_load_n(&d->guest->status, __ATOMIC_ACQUIRE);
+    if (status != ready && !(status & ~ready))
         return false;
     accepted[0] = __atomic_load_n(&d->guest->accepted[0], __ATOMIC_RELAXED);
     accepted[1] = __atomic_load_n(&d->guest->accepted[1], __ATOMIC_RELAXED);
-    j->device_status =
-        accepted[0] & ~j->layout.features || accepted[1] ? VGPU_DEVICE_FAILED : VGPU_DEVICE_OK;
+    j->accepted = accepted[0];
+    j->device_status = status != ready || accepted[0] & ~j->layout.features || accepted[1] ||
+                               __atomic_load_n(&d->guest->reserved, __ATOMIC_RELAXED)
+                           ? VGPU_DEVICE_FAILED
+                           : VGPU_DEVICE_OK;
     __atomic_store_n(&d->host->device_status, j->device_status, __ATOMIC_RELEASE);
     d->pair[0].attention = true;
     return j->device_status == VGPU_DEVICE_OK;
@@ -245,51 +224,47 @@ static void pair_fails(struct ring_device *d, struct transport *t, uint32_t qp)
     transport_fault(t, MEDIATOR_FAULT_RING, qp);
 }
 
-/* How many entries may be taken now? Sets the pair's error state when the indices are impossible. */
-static uint32_t takeable(struct ring_device *d, struct transport *t, uint32_t qp)
+/* How many entries may be taken now if they are urgent? Sets the pair's error state when the indices
+ * are impossible. @plain: how many that are not */
+static uint32_t takeable(struct ring_device *d, struct transport *t, uint32_t qp, uint32_t *plain)
 {
     struct ring_pair *pair = &d->pair[qp];
-    uint32_t entries = d->journal->layout.entries;
-    uint32_t waiting, unread, room;
+    uint32_t entries = d->journal->layout.entries, most = device_completions(&d->journal->layout);
+    uint32_t waiting, unread, owed;
+
+    *plain = 0;
 
     if (pair->journal->error)
         return 0;
     waiting = __atomic_load_n(&pair->guest->sq_tail, __ATOMIC_ACQUIRE) - pair->journal->sq_head;
     unread = pair->journal->cq_tail - __atomic_load_n(&pair->guest->cq_head, __ATOMIC_ACQUIRE);
-    if (waiting > entries || unread > entries) {
+    if (waiting > entries || unread > most) {
         pair_fails(d, t, qp);
         return 0;
     }
-    if (unread + pair->outstanding >= entries)
-        return 0;
-    room = entries - unread - pair->outstanding;
-    return waiting < room ? waiting : room;
+    owed = unread + pair->outstanding;
+    *plain = owed < entries ? entries - owed : 0;
+    return waiting < most - owed ? waiting : most - owed;
 }
 
-/* Check an entry that has been copied out of the ring, and say what it asks for. */
-static void read_entry(const struct vgpu_submission *e, uint64_t data_bytes,
-                       struct request_received *what)
+static bool head_is_urgent(const struct ring_device *d, uint32_t qp)
 {
-    what->cookie = e->cookie;
-    what->ctx = e->ctx;
-    what->stream = e->stream;
-    what->cmd_seg = e->cmd_seg;
-    what->cmd_len = e->cmd_len;
-    what->cmd_off = e->cmd_off;
-    what->vgpu_lane = e->lane;
-    what->kind = e->kind == VGPU_KIND_NOP ? REQUEST_NOP : REQUEST_COMMAND;
+    const struct ring_pair *pair = &d->pair[qp];
+    uint32_t at = pair->journal->sq_head & (d->journal->layout.entries - 1);
 
-    if (e->kind == 0 || e->kind > VGPU_KIND_QUERY || e->flags || e->reserved0 || e->reserved1 ||
-        e->wait_count > VGPU_WAITS_MAX || e->lane > VGPU_LANE_COPY)
-        what->status = VGPU_INVALID;
-    else if (e->kind > VGPU_KIND_NOP || e->lane == VGPU_LANE_COPY || e->wait_count || e->signal ||
-             e->timeout_ms || (e->kind == VGPU_KIND_COMMAND && e->cmd_seg))
-        what->status = VGPU_UNSUPPORTED;
-    else if (e->kind == VGPU_KIND_COMMAND &&
-             (e->cmd_len < sizeof(struct vgpu_op_header) || e->cmd_len > VGPU_COMMAND_BYTES_MAX ||
-              e->cmd_len % 8 || e->cmd_off % 8 || e->cmd_off > data_bytes ||
-              e->cmd_len > data_bytes - e->cmd_off))
-        what->status = VGPU_INVALID;
+    return entry_urgent(__atomic_load_n(&pair->submissions[at].kind, __ATOMIC_RELAXED));
+}
+
+/* May the entry at the head be taken now, as far as the completion ring goes? */
+static bool may_take(struct ring_device *d, struct transport *t, uint32_t qp)
+{
+    uint32_t plain, any = takeable(d, t, qp, &plain);
+
+    if (any == 0)
+        return false;
+    if (plain)
+        return true;
+    return head_is_urgent(d, qp);
 }
 
 /** device_taken() - The entry at the head is in the journal: it has left the ring */
@@ -302,11 +277,54 @@ void device_taken(struct ring_device *d, uint32_t qp)
     __atomic_store_n(&pair->host->sq_head, pair->journal->sq_head, __ATOMIC_RELEASE);
 }
 
+/* Leave the ring without a request: it was written for a device that has been reset since. */
+static void drop_entry(struct ring_device *d, struct transport *t, uint32_t qp)
+{
+    struct ring_pair *pair = &d->pair[qp];
+
+    transport_mismatch(t);
+    __atomic_store_n(&pair->journal->sq_head, pair->journal->sq_head + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&pair->host->sq_head, pair->journal->sq_head, __ATOMIC_RELEASE);
+}
+
+/* Take the entry at the head. Return: false = it has to stay there for now */
+static bool take_one(struct ring_device *d, struct transport *t, uint32_t qp, bool plain)
+{
+    struct ring_pair *pair = &d->pair[qp];
+    uint32_t head = pair->journal->sq_head;
+    struct request_received what = {
+        .attachment = d->journal->attachment, .qp = qp, .sq_index = head};
+    struct journal_wait waits[VGPU_WAITS_MAX];
+    struct vgpu_submission entry;
+
+    memcpy(&entry, &pair->submissions[head & (d->journal->layout.entries - 1)], sizeof(entry));
+    __asm__ volatile("" ::: "memory"); /* from here on only the copy */
+    if (entry.generation != d->journal->attachment) {
+        drop_entry(d, t, qp);
+        return true;
+    }
+    if (!entry_urgent(entry.kind)) {
+        if (!plain)
+            return false;
+        if (!transport_has_room(t)) {
+            if (!transport_stuck(t))
+                return false;
+            what.status = VGPU_BUSY;
+        }
+    }
+    if (what.status == VGPU_OK)
+        entry_read(&entry, d->journal, pair->data, waits, &what);
+    if (what.status == VGPU_INVALID)
+        transport_fault(t, MEDIATOR_FAULT_ENTRY, qp);
+    submit(t, &what);
+    return true;
+}
+
 /** device_take() - Take what the guest has submitted on a pair, as far as the turn's budget goes */
 void device_take(struct ring_device *d, struct transport *t, uint32_t qp)
 {
     struct ring_pair *pair = &d->pair[qp];
-    uint32_t mask = d->journal->layout.entries - 1, count;
+    uint32_t count, plain;
 
     if (!negotiated(d))
         return;
@@ -314,22 +332,12 @@ void device_take(struct ring_device *d, struct transport *t, uint32_t qp)
         pair->active = true;
         __atomic_store_n(&pair->host->sq_need_doorbell, 0, __ATOMIC_RELAXED);
     }
-    count = takeable(d, t, qp);
-    if (count > d->budget)
-        count = d->budget;
-    while (count-- && transport_may_take(t) && transport_has_room(t)) {
-        uint32_t head = pair->journal->sq_head;
-        struct request_received what = {
-            .attachment = d->journal->attachment, .qp = qp, .sq_index = head};
-        struct vgpu_submission entry;
-
-        memcpy(&entry, &pair->submissions[head & mask], sizeof(entry));
-        __asm__ volatile("" ::: "memory"); /* from here on only the copy */
-        read_entry(&entry, d->journal->layout.data_bytes, &what);
-        if (what.status == VGPU_INVALID)
-            transport_fault(t, MEDIATOR_FAULT_ENTRY, qp);
+    count = takeable(d, t, qp, &plain);
+    for (; count && d->budget && transport_may_take(t); count--) {
+        if (!take_one(d, t, qp, plain > 0))
+            return;
         d->budget--;
-        submit(t, &what);
+        plain -= plain > 0;
     }
 }
 
@@ -342,12 +350,13 @@ bool device_arm(struct ring_device *d, struct transport *t, uint32_t qp)
         return false;
     __atomic_store_n(&pair->host->sq_need_doorbell, 1, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (takeable(d, t, qp) == 0) {
+    if (!may_take(d, t, qp)) {
         pair->active = false;
         return false;
     }
     __atomic_store_n(&pair->host->sq_need_doorbell, 0, __ATOMIC_RELAXED);
-    return transport_may_take(t) && transport_has_room(t);
+    return transport_may_take(t) &&
+           (transport_has_room(t) || transport_stuck(t) || head_is_urgent(d, qp));
 }
 
 static void write_completion(struct ring_device *d, struct journal_slot *slot)
@@ -366,8 +375,8 @@ static void write_completion(struct ring_device *d, struct journal_slot *slot)
         .end_ns = slot->end_ns,
     };
 
-    memcpy(&pair->completions[slot->cq_index & (d->journal->layout.entries - 1)], &completion,
-           sizeof(completion));
+    memcpy(&pair->completions[slot->cq_index & (device_completions(&d->journal->layout) - 1)],
+           &completion, sizeof(completion));
     __atomic_store_n(&pair->host->cq_tail, slot->cq_index + 1, __ATOMIC_RELEASE);
     __atomic_store_n(&pair->journal->cq_tail, slot->cq_index + 1, __ATOMIC_RELEASE);
     __atomic_store_n(&slot->state, REQUEST_FREE, __ATOMIC_RELEASE);

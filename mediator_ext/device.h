@@ -20,6 +20,7 @@ struct ring_pair {
     struct vgpu_pair_guest *guest;
     struct vgpu_submission *submissions;
     struct vgpu_completion *completions;
+    const uint8_t *data;
     uint32_t outstanding; /* taken and not answered */
     uint32_t posted_from; /* cq_tail when interrupts were last considered */
     bool active;          /* polled each turn; its doorbell is disarmed */
@@ -41,6 +42,7 @@ struct ring_geometry {
     uint64_t qp_base, qp_stride, sq_offset, cq_offset, data_offset, bytes;
 };
 
+uint32_t device_completions(const struct journal_layout *layout);
 bool device_layout_valid(const struct journal_layout *layout);
 struct ring_geometry device_geometry(const struct journal_layout *layout);
 

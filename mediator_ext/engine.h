@@ -23,6 +23,7 @@
 #include "worker_link.h"
 
 #define STREAMS_PER_VM 64u
+#define NO_TIMELINE    UINT16_MAX
 /* What a VM may have outstanding however full the engine is, so that many cannot shut one out. */
 #define SLOTS_GRANTED 16u
 #define MAX_BUILDS    32u
@@ -35,6 +36,10 @@ struct request {
     struct vm *vm;
     uint32_t next_free;
     bool live; /* slot is in use */
+    /* timelines.c: what it waits for, in the list of that timeline. */
+    struct request *wait_next, *wait_prev;
+    uint16_t wait_at;       /* of its waits, the first that is not known to be satisfied */
+    uint16_t wait_timeline; /* NO_TIMELINE = it is in no list */
 };
 
 struct stream {
@@ -71,8 +76,16 @@ struct vm {
     uint64_t events_from_ns;
     uint32_t events_sent;
 
-    uint64_t streams_used; /* bit for each entry below */
+    uint64_t streams_used;  /* bit for each entry below */
+    uint64_t streams_moved; /* those whose head may have become answerable */
+    bool advancing;         /* somebody deals with these */
     struct stream stream[STREAMS_PER_VM];
+
+    struct request *waiter[VGPU_TIMELINES_MAX]; /* by timeline */
+    uint32_t waiters;
+    /* Urgent requests of this period, see urgent.c. */
+    uint64_t urgent_from_ns;
+    uint32_t urgent_count;
 };
 
 /* The device. One VM has it at a time. */
@@ -133,7 +146,9 @@ struct sched_config engine_sched_config(const struct mediator_config *config);
 struct request *request_take(struct vm *vm, struct transport *t,
                              const struct request_received *what);
 void request_free(struct request *r);
+void request_unqueue(struct request *r);
 bool request_room(const struct vm *vm);
+bool request_stuck(const struct vm *vm);
 void request_starve(struct vm *vm);
 void request_forget_starved(struct mediator *m, struct vm *vm);
 struct stream *stream_get(struct vm *vm, const struct journal_slot *slot);
@@ -171,10 +186,25 @@ void queue_timeout_check(struct mediator *m, uint64_t now_ns);
 /* completion.c */
 void complete(struct request *r, enum vgpu_status status);
 void completion_refuse(struct request *r, enum vgpu_status status);
+void completion_move(struct vm *vm, struct stream *stream);
 void completion_advance(struct vm *vm, struct stream *stream);
+void completion_end(struct request *r, enum vgpu_status status);
 void completion_drop_queued(struct vm *vm, enum mediator_transport transport);
 void completion_cancel_queued(struct vm *vm);
 void completion_advance_all(struct vm *vm);
+
+/* timelines.c */
+bool timelines_reserve(struct vm *vm, const struct request_received *what);
+void timelines_wait(struct request *r);
+void timelines_forget(struct request *r);
+void timelines_move(struct vm *vm, uint32_t qp, uint8_t kind, uint32_t id, uint64_t value,
+                    bool failed);
+const struct journal_timeline *timelines_find(const struct vm *vm, uint32_t qp, uint8_t kind,
+                                              uint32_t id);
+
+/* urgent.c */
+enum vgpu_status urgent_admit(struct vm *vm, uint32_t *retry_after_us);
+void urgent_run(struct request *r);
 
 /* recover.c */
 int recover(struct vm *vm);

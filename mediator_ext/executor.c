@@ -239,9 +239,9 @@ static void put_back(struct request *r, uint8_t lane, uint64_t cost_ns, uint64_t
 
     r->unit.lane = lane;
     scheduler_return(&vm->mediator->scheduler, &r->unit, cost_ns, now_ns);
-    if (r->slot->state == REQUEST_CANCELLED || vm->mediator->cancelling) {
-        /* Its client is gone, or all work ends. What it has held up is on its way back. */
-        scheduler_cancel(&vm->mediator->scheduler, &r->unit);
+    if (r->slot->state == REQUEST_CANCELLED || r->slot->cancelled || vm->mediator->cancelling) {
+        /* Its client is gone, or wants it no more, or all work ends. What it has held up is on its way back. */
+        request_unqueue(r);
         complete(r, VGPU_CANCELLED);
         return;
     }

@@ -36,10 +36,20 @@ static uint64_t tx_offset_for(uint32_t slots)
     return (end + 4095) & ~4095ull;
 }
 
-/** mediator_journal_bytes() - Size of a journal of so many slots */
-uint64_t mediator_journal_bytes(uint32_t slots)
+static uint64_t waits_offset_for(uint32_t slots)
 {
     return tx_offset_for(slots) + tx_bytes_for(slots);
+}
+
+static uint64_t bytes_for(uint32_t slots)
+{
+    return waits_offset_for(slots) + (uint64_t)slots * VGPU_WAITS_MAX * sizeof(struct journal_wait);
+}
+
+/** mediator_journal_bytes() - Size of a journal of so many slots, and those that are kept in reserve */
+uint64_t mediator_journal_bytes(uint32_t slots)
+{
+    return bytes_for(slots + JOURNAL_SLOTS_URGENT);
 }
 
 static int map(int fd, uint64_t bytes, struct journal **out)
@@ -69,22 +79,24 @@ int mediator_journal_format(int fd, uint32_t slots, uint32_t pairs, uint32_t ent
 {
     const struct journal_layout layout = {
         .qp_count = pairs, .entries = entries, .data_bytes = data_bytes};
+    uint32_t all = slots + JOURNAL_SLOTS_URGENT;
     struct journal *journal;
     int rc;
 
     if (slots < JOURNAL_SLOTS_MIN || slots > JOURNAL_SLOTS_MAX || !device_layout_valid(&layout))
         return -EINVAL;
-    rc = map(fd, mediator_journal_bytes(slots), &journal);
+    rc = map(fd, bytes_for(all), &journal);
     if (rc)
         return rc;
     journal->version = JOURNAL_VERSION;
-    journal->slot_count = slots;
+    journal->slot_count = all;
     journal->slot_bytes = sizeof(struct journal_slot);
-    journal->tx_offset = tx_offset_for(slots);
-    journal->tx_bytes = tx_bytes_for(slots);
+    journal->tx_offset = tx_offset_for(all);
+    journal->tx_bytes = tx_bytes_for(all);
+    journal->waits_offset = waits_offset_for(all);
     journal->ring.layout = layout;
     journal->magic = JOURNAL_MAGIC;
-    munmap(journal, mediator_journal_bytes(slots));
+    munmap(journal, bytes_for(all));
     return 0;
 }
 
@@ -111,8 +123,10 @@ int journal_map(int fd, struct journal **out, uint64_t *bytes)
         return rc;
     if (journal->magic != JOURNAL_MAGIC || journal->version != JOURNAL_VERSION ||
         journal->slot_bytes != sizeof(struct journal_slot) ||
-        journal->slot_count < JOURNAL_SLOTS_MIN || journal->slot_count > JOURNAL_SLOTS_MAX ||
-        mediator_journal_bytes(journal->slot_count) != *bytes ||
+        journal->slot_count < JOURNAL_SLOTS_MIN + JOURNAL_SLOTS_URGENT ||
+        journal->slot_count > JOURNAL_SLOTS_MAX + JOURNAL_SLOTS_URGENT ||
+        bytes_for(journal->slot_count) != *bytes ||
+        journal->waits_offset != waits_offset_for(journal->slot_count) ||
         journal->tx_offset != tx_offset_for(journal->slot_count) ||
         journal->tx_bytes != tx_bytes_for(journal->slot_count) ||
         journal->slots_used > journal->slot_count || !device_layout_valid(&journal->ring.layout)) {

@@ -26,6 +26,9 @@
  *   taking from a socket   the frame leaves the receive ring; then the slot: at most once.
  *   recv() and send()      `io` names the call while it runs; found set at the start, bytes may be
  *                          lost or doubled: the connection is closed instead of guessing.
+ *   timelines              moved before the state that says that the request is done; moving one
+ *                          again to the same value changes nothing. What waits is found in the
+ *                          slots' waits, and asked anew.
  */
 #ifndef VGPUD_JOURNAL_H
 #define VGPUD_JOURNAL_H
@@ -36,10 +39,12 @@
 #include "worker_channel.h"
 
 #define JOURNAL_MAGIC     0x4e4a5056u /* "VPJN" */
-#define JOURNAL_VERSION   1u
+#define JOURNAL_VERSION   2u
 #define JOURNAL_SLOTS_MIN 16u
 #define JOURNAL_SLOTS_MAX 32768u
 #define JOURNAL_RX_BYTES  16384u
+/* Behind those that a VM is given: for what is answered at once. */
+#define JOURNAL_SLOTS_URGENT 1u
 
 /*
  * The life of a request. Nobody but the reactor touches a slot.
@@ -107,8 +112,26 @@ struct journal_slot {
     uint32_t out_len;
     uint64_t result[2];
     uint64_t end_ns;
+    uint64_t signal; /* of the submission */
     uint32_t retry_after_us;
-    uint32_t reserved1;
+    uint16_t wait_count;
+    uint16_t cancelled; /* by its guest, while it runs: it ends when it comes back */
+};
+
+/* What a slot waits for, VGPU_WAITS_MAX for each slot. */
+struct journal_wait {
+    uint64_t value;
+    uint32_t timeline;
+    uint32_t kind; /* enum vgpu_timeline_kind */
+};
+
+struct journal_timeline {
+    uint64_t value;
+    uint64_t failed_from, failed_to; /* values that the last failure moved it over: (from, to] */
+    uint32_t id;
+    uint16_t qp;
+    uint8_t kind;
+    uint8_t used;
 };
 
 /* The version 1 connection. */
@@ -147,8 +170,10 @@ struct journal_ring {
     uint32_t connected;
     uint32_t device_status; /* enum vgpu_device_status */
     uint32_t reserved;
+    uint64_t accepted; /* features */
     struct journal_layout layout;
     struct journal_pair pair[VGPU_QP_MAX];
+    struct journal_timeline timeline[VGPU_TIMELINES_MAX];
 };
 
 struct journal_link {
@@ -168,10 +193,17 @@ struct journal {
     uint64_t next_seq;
     uint64_t tx_offset; /* of the transmit buffer of the version 1 connection, behind the slots */
     uint64_t tx_bytes;  /* a power of two, enough for an answer to every slot */
+    uint64_t waits_offset;       /* of struct journal_wait[slot_count][VGPU_WAITS_MAX] */
     struct journal_link link[2]; /* by enum mediator_lane */
     struct journal_ring ring;
     struct journal_stub stub;
     struct journal_slot slot[];
 };
+
+static inline struct journal_wait *journal_waits(struct journal *journal, uint32_t slot)
+{
+    return (struct journal_wait *)((uint8_t *)journal + journal->waits_offset) +
+           (uint64_t)slot * VGPU_WAITS_MAX;
+}
 
 #endif

@@ -50,6 +50,7 @@ static void enqueue(struct vm *vm, struct request *r, struct stream *stream)
     r->unit.seq = r->slot->seq;
     r->unit.lane = r->slot->lane;
     r->unit.arrival_ns = r->slot->arrival_ns;
+    timelines_wait(r);
     request_set_state(r, REQUEST_QUEUED);
     scheduler_push(&vm->mediator->scheduler, &stream->sched, &r->unit);
     executor_enqueue(r);
@@ -75,6 +76,11 @@ static bool refuse(struct transport *t, const struct request_received *what, str
     return false;
 }
 
+static bool is_urgent(const struct request_received *what)
+{
+    return what->kind >= REQUEST_SIGNAL;
+}
+
 /** submit() - The only door: accept a request, or refuse it with a reason. See transport.h */
 bool submit(struct transport *t, const struct request_received *what)
 {
@@ -86,7 +92,10 @@ bool submit(struct transport *t, const struct request_received *what)
     struct request *r;
 
     if (status == VGPU_OK)
-        status = admission_check(vm, t->ops->refuse != NULL, &retry_after_us);
+        status = is_urgent(what) ? urgent_admit(vm, &retry_after_us)
+                                 : admission_check(vm, t->ops->refuse != NULL, &retry_after_us);
+    if (status == VGPU_OK && (what->wait_count || what->signal) && !timelines_reserve(vm, what))
+        status = VGPU_BUSY;
     if (status != VGPU_OK && t->ops->refuse)
         return refuse(t, what, NULL, status, retry_after_us);
     if (status != what->status) {
@@ -102,10 +111,17 @@ bool submit(struct transport *t, const struct request_received *what)
         t->ops->taken(t, what);
     if (status != VGPU_OK)
         return refuse(t, what, r, status, retry_after_us);
-    stream = stream_get(vm, r->slot);
-    if (!stream)
-        return refuse(t, what, r, VGPU_BUSY, admission_retry_us(vm));
     vm->mediator->accepted++;
+    if (is_urgent(what)) {
+        urgent_run(r);
+        complete(r, VGPU_OK);
+        return true;
+    }
+    stream = stream_get(vm, r->slot);
+    if (!stream) {
+        vm->mediator->accepted--;
+        return refuse(t, what, r, VGPU_BUSY, admission_retry_us(vm));
+    }
     enqueue(vm, r, stream);
     return true;
 }
@@ -118,6 +134,11 @@ bool transport_has_room(const struct transport *t)
         return true;
     request_starve(t->vm);
     return false;
+}
+
+bool transport_stuck(const struct transport *t)
+{
+    return request_stuck(t->vm);
 }
 
 bool transport_may_take(const struct transport *t)

@@ -35,7 +35,7 @@ static bool is_late(const struct request *r, uint64_t now_ns, uint64_t limit_ns)
 {
     uint64_t since_ns = r->slot->arrival_ns;
 
-    if (!r->live || r->slot->state != REQUEST_QUEUED)
+    if (!r->live || r->slot->state != REQUEST_QUEUED || r->unit.settled)
         return false;
     if (r->slot->dispatch_ns > since_ns)
         since_ns = r->slot->dispatch_ns;
@@ -55,8 +55,7 @@ static uint32_t sweep_vm(struct vm *vm, uint32_t from, uint32_t *left, uint64_t 
         --*left;
         if (!is_late(r, now_ns, limit_ns))
             continue;
-        scheduler_cancel(&vm->mediator->scheduler, &r->unit);
-        complete(r, VGPU_TIMEOUT);
+        completion_end(r, VGPU_TIMEOUT);
     }
     return 0;
 }

@@ -75,6 +75,11 @@ static void revive(struct request *r)
         complete(r, (enum vgpu_status)slot->status);
         return;
     }
+    if (slot->kind >= REQUEST_SIGNAL) {
+        urgent_run(r);
+        complete(r, VGPU_OK);
+        return;
+    }
     stream = stream_get(vm, slot);
     if (!stream) { /* cannot be: the last engine had no more streams than we have */
         complete(r, VGPU_BUSY);
@@ -84,6 +89,12 @@ static void revive(struct request *r)
     r->unit.lane = slot->lane;
     r->unit.arrival_ns = slot->arrival_ns;
     if (slot->state == REQUEST_QUEUED) {
+        if (slot->status != VGPU_OK) {
+            r->unit.lane = SCHED_INSTANT; /* it was not to run */
+            r->unit.settled = true;
+        } else {
+            timelines_wait(r);
+        }
         scheduler_push(&vm->mediator->scheduler, &stream->sched, &r->unit);
         executor_enqueue(r);
         return;
@@ -116,7 +127,7 @@ int recover(struct vm *vm)
         struct journal_slot *slot = &vm->journal->slot[i];
         enum request_state state = state_now(vm, slot);
 
-        *r = (struct request){.slot = slot, .vm = vm};
+        *r = (struct request){.slot = slot, .vm = vm, .wait_timeline = NO_TIMELINE};
         slot->state = state;
         if (state == REQUEST_FREE) {
             r->next_free = vm->free_slots;

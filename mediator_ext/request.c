@@ -65,7 +65,7 @@ struct request *request_take(struct vm *vm, struct transport *t,
         return NULL;
     slot = &vm->journal->slot[index];
     r = &vm->request[index];
-    *r = (struct request){.slot = slot, .vm = vm, .live = true};
+    *r = (struct request){.slot = slot, .vm = vm, .live = true, .wait_timeline = NO_TIMELINE};
     *slot = (struct journal_slot){
         .state = REQUEST_FREE,
         .generation = slot->generation + 1,
@@ -85,7 +85,12 @@ struct request *request_take(struct vm *vm, struct transport *t,
         .cmd_len = what->cmd_len,
         .wire = {what->wire[0], what->wire[1]},
         .status = what->status,
+        .signal = what->signal,
+        .wait_count = what->wait_count,
     };
+    if (what->wait_count)
+        memcpy(journal_waits(vm->journal, index), what->waits,
+               what->wait_count * sizeof(*what->waits));
     memcpy(slot->args, what->args, sizeof(slot->args));
     slot->lane = request_first_lane(slot);
     request_set_state(r, REQUEST_RECEIVED);
@@ -181,10 +186,24 @@ void request_starve(struct vm *vm)
     m->starved_last = vm;
 }
 
+/** request_unqueue() - Take a queued request out of its stream, and out of what it waits for */
+void request_unqueue(struct request *r)
+{
+    timelines_forget(r);
+    scheduler_cancel(&r->vm->mediator->scheduler, &r->unit);
+}
+
+/** request_stuck() - Does all that this VM has queued wait for signals, so that nothing of it ends? */
+bool request_stuck(const struct vm *vm)
+{
+    return vm->waiters && vm->stats.running == 0 && vm->sched.party[SCHED_EXEC].ready_count == 0 &&
+           vm->sched.party[SCHED_BUILD].ready_count == 0;
+}
+
 /** request_room() - May this VM have one more slot? */
 bool request_room(const struct vm *vm)
 {
-    uint32_t limit = vm->journal->slot_count;
+    uint32_t limit = vm->journal->slot_count - JOURNAL_SLOTS_URGENT;
 
     if (vm->identity.max_queued && vm->identity.max_queued < limit)
         limit = vm->identity.max_queued;

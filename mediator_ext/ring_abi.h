@@ -29,9 +29,10 @@
  *
  * Indices run freely (modulo 2^32) and are reduced by the number of entries, a power of two. The
  * guest fills submissions[sq_tail % n] and then stores sq_tail with release order; it rings when
- * sq_need_doorbell is set after a full fence. The host takes an entry only while the completions
- * that are owed fit into the completion ring; a guest that had more than cq_entries submissions
- * without a consumed completion rings, on the same condition, after it has moved cq_head. The guest
+ * sq_need_doorbell is set after a full fence. The host takes an entry only while fewer than
+ * sq_entries completions are owed or unread (cq_entries, twice as many, for an urgent one); a guest
+ * that had more submissions than that without a consumed completion rings, on the same condition,
+ * after it has moved cq_head. The guest
  * asks for an interrupt by storing in cq_event the index at which it wants one: the host interrupts
  * when it moves cq_tail past it. It also interrupts pair 0 when it sets device_status, and a pair
  * when it sets its error state. sq_tail - sq_head > sq_entries, or a cq_head out of range, is a
@@ -44,6 +45,17 @@
  * and status are the completion's, the rest is not run. Submissions of one stream of a pair
  * complete in order, but for those that are refused, which is told at once; those of different
  * streams complete in any order.
+ *
+ * Timelines are u64 values that only grow, one for each stream of a pair, and as many of the guest's
+ * own as it names. A submission may wait for values of them, and set its stream's when it is done.
+ * Nothing deadlocks but what waits for itself, and that times out. A submission that ends with an
+ * error moves its stream's timeline all the same, but as failed: what waits for a value that it has
+ * moved over is ABORTED. Of earlier failures only the last one is remembered.
+ *
+ * SIGNAL, CANCEL and QUERY are urgent: they are answered at once, in whatever state the streams are,
+ * and take none of the room that other submissions have. To get past them they need a free entry in
+ * the submission ring, so a guest keeps at most sq_entries others unanswered in a pair. CANCEL ends
+ * what is queued with CANCELLED; what runs goes on to its end, or to the end of its budget.
  *
  * Object ids are chosen by the guest, so that a chain needs no round trip: a u32 other than 0, one
  * name space for each kind in each ctx of each pair. Nothing is shared between ctxs, and nothing
@@ -69,6 +81,7 @@
 #define VGPU_LAUNCH_ARGS_BYTES 32768u
 #define VGPU_LAUNCH_ARGS_MAX   128u
 #define VGPU_WAITS_MAX         16u
+#define VGPU_TIMELINES_MAX     256u /* of a VM, that are not at 0 or are waited for */
 #define VGPU_NAME_MAX          255u
 
 /* Status of a completion. Numbers are never reused. */
@@ -76,8 +89,8 @@ enum vgpu_status {
     VGPU_OK = 0,
     VGPU_INVALID = 1,     /* malformed entry, command or op */
     VGPU_UNSUPPORTED = 2, /* well formed, but not offered by this host or device */
-    VGPU_BUSY = 3,        /* all streams of this VM are in use: retry after retry_after_us */
-    VGPU_RATE = 4,        /* over the configured request rate: retry after retry_after_us */
+    VGPU_BUSY = 3,        /* all streams, timelines or slots of this VM are in use */
+    VGPU_RATE = 4,        /* over the request rate: retry after retry_after_us */
     VGPU_QUOTA = 5,       /* over this VM's device memory quota */
     VGPU_TIMEOUT = 6,     /* waited (native 0) or ran (native 1) too long */
     VGPU_CANCELLED = 7,
@@ -85,7 +98,7 @@ enum vgpu_status {
     VGPU_NO_CONTEXT = 9,     /* no worker can be had now: retry after retry_after_us */
     VGPU_QUARANTINED = 10,   /* this VM is quarantined until an administrator clears it */
     VGPU_POOL_DISABLED = 11, /* the VM's pool is disabled, or the VM has no pool */
-    VGPU_ABORTED = 12,       /* an earlier part of a chain failed */
+    VGPU_ABORTED = 12,       /* what it waits for has failed */
     VGPU_BUILD_FAILED = 13,  /* the module did not compile: see its log */
     VGPU_NO_OBJECT = 14,     /* unknown object id */
     VGPU_EXISTS = 15,        /* the object id is in use */
@@ -173,10 +186,10 @@ struct vgpu_pair_guest {
 enum vgpu_kind {
     VGPU_KIND_COMMAND = 1, /* run the command at cmd_* */
     VGPU_KIND_NOP = 2,     /* answered by the engine when it is the head of its stream */
-    VGPU_KIND_SIGNAL = 3,  /* 3..6: reserved for timelines, cancellation and queries */
-    VGPU_KIND_CANCEL = 4,
-    VGPU_KIND_RESET_CTX = 5,
-    VGPU_KIND_QUERY = 6,
+    VGPU_KIND_SIGNAL = 3,  /* set user timeline `stream` to `signal`, at once */
+    VGPU_KIND_CANCEL = 4,  /* cancel what has the cookie `signal`, at once; result[0] = how many */
+    VGPU_KIND_RESET_CTX = 5, /* reserved: answered UNSUPPORTED */
+    VGPU_KIND_QUERY = 6,     /* answered at once, see enum vgpu_query */
 };
 
 enum vgpu_lane {
@@ -199,14 +212,27 @@ struct vgpu_submission {
     uint32_t wait_off;   /* array of struct vgpu_wait in segment 0 */
     uint16_t wait_count;
     uint16_t reserved0;
-    uint64_t signal; /* value set on the stream's timeline when done; 0 = none */
-    uint64_t reserved1;
+    uint64_t signal;     /* value set on the stream's timeline when done; 0 = none */
+    uint32_t generation; /* the host page's: an entry of another one is dropped, unanswered */
+    uint32_t reserved1;
+};
+
+enum vgpu_timeline_kind {
+    VGPU_TIMELINE_USER = 0,   /* moved by SIGNAL */
+    VGPU_TIMELINE_STREAM = 1, /* of the stream of that number: moved by its submissions */
 };
 
 struct vgpu_wait {
     uint32_t timeline;
-    uint32_t reserved;
+    uint32_t kind; /* enum vgpu_timeline_kind */
     uint64_t value;
+};
+
+/* What a QUERY asks for, in cmd_seg; the answer is in result[]. */
+enum vgpu_query {
+    VGPU_QUERY_CLOCKS = 1,          /* CLOCK_MONOTONIC and CLOCK_REALTIME of the host, ns */
+    VGPU_QUERY_TIMELINE = 2,        /* of user timeline `stream`: its value; 1 if it last failed */
+    VGPU_QUERY_STREAM_TIMELINE = 3, /* the same of stream `stream` */
 };
 
 struct vgpu_completion {
@@ -225,6 +251,12 @@ struct vgpu_completion {
 
 /* ---- commands: what a worker parses ---- */
 
+/*
+ * Numbers are never reused. Reserved are 0x03..0x0f for contexts and streams, 0x16..0x1f for
+ * sub-buffers, rectangles, images, samplers and shared virtual memory, 0x23..0x2f for separate
+ * compilation and linking, 0x31..0x3f for graphs, 0x41..0x4f for events, 0x50..0x5f for
+ * registering guest RAM and peers.
+ */
 enum vgpu_op {
     VGPU_OP_NOP = 0x01,
     VGPU_OP_DEVICE_INFO = 0x02,

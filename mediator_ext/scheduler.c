@@ -160,6 +160,15 @@ void scheduler_satisfied(struct scheduler *s, struct sched_unit *unit)
     sched_stream_update(s, unit->stream);
 }
 
+/** scheduler_settle() - A queued unit is not to run: it keeps its place, and needs but to come to the head */
+void scheduler_settle(struct scheduler *s, struct sched_unit *unit)
+{
+    unit->lane = SCHED_INSTANT;
+    unit->waits = 0;
+    unit->settled = true;
+    sched_stream_update(s, unit->stream);
+}
+
 /** scheduler_adopt() - A unit that was picked before this scheduler was there; nothing is charged yet */
 void scheduler_adopt(struct scheduler *s, struct sched_stream *stream, struct sched_unit *unit,
                      enum sched_lane lane)
@@ -261,8 +270,9 @@ struct sched_unit *scheduler_take_instant(struct scheduler *s, struct sched_stre
     struct sched_unit *unit = stream->head;
     struct sched_pool *pool = stream->vm->pool;
 
-    if (!unit || unit->lane != SCHED_INSTANT || unit->waits || stream->in_flight || !pool ||
-        !pool->enabled)
+    if (!unit || unit->lane != SCHED_INSTANT || unit->waits || stream->in_flight)
+        return NULL;
+    if (!unit->settled && (!pool || !pool->enabled))
         return NULL;
     sched_fifo_remove(stream, unit);
     sched_stream_update(s, stream);

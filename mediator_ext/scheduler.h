@@ -77,6 +77,7 @@ struct sched_unit {
     uint8_t picked_lane;
     uint8_t charged_slot; /* of the pool's places, see struct sched_pool_lane */
     bool aged;            /* it was picked because it had waited too long */
+    bool settled;         /* an instant that needs nothing, not even its pool */
 };
 
 struct sched_stream {
@@ -159,6 +160,7 @@ void scheduler_vm_block(struct scheduler *s, struct sched_vm *vm, enum sched_lan
 void scheduler_stream_init(struct sched_stream *stream, struct sched_vm *vm);
 void scheduler_push(struct scheduler *s, struct sched_stream *stream, struct sched_unit *unit);
 void scheduler_satisfied(struct scheduler *s, struct sched_unit *unit);
+void scheduler_settle(struct scheduler *s, struct sched_unit *unit);
 void scheduler_adopt(struct scheduler *s, struct sched_stream *stream, struct sched_unit *unit,
                      enum sched_lane lane);
 void scheduler_return(struct scheduler *s, struct sched_unit *unit, uint64_t cost_ns,

@@ -23,12 +23,17 @@ enum request_kind {
     REQUEST_DEVICE_INFO = 2, /* the same; the transport adds the data */
     REQUEST_VECTOR_ADD = 3,  /* args[0] + args[1] on the device */
     REQUEST_COMMAND = 4,     /* a command in the VM's data area */
+    /* Answered at once (urgent.c). */
+    REQUEST_SIGNAL = 5, /* user timeline `stream` to `signal` */
+    REQUEST_CANCEL = 6, /* of what has the cookie `signal` */
+    REQUEST_QUERY = 7,  /* enum vgpu_query in cmd_seg */
 };
 
 /* What a transport received. Copied once from the guest, and checked as far as its format goes. */
 struct request_received {
     uint64_t cookie;
     uint64_t cmd_off;
+    uint64_t signal; /* to which its stream's timeline is moved when it is done; 0 = none */
     uint32_t attachment;
     uint32_t qp;
     uint32_t ctx;
@@ -38,6 +43,8 @@ struct request_received {
     uint32_t cmd_len;
     uint32_t args[WORKER_BUILTIN_ARGS];
     uint32_t wire[2];
+    const struct journal_wait *waits; /* of wait_count */
+    uint16_t wait_count;
     uint16_t status; /* VGPU_OK, or why it is to be refused whatever else holds */
     uint8_t kind;    /* enum request_kind */
     uint8_t vgpu_lane;
@@ -84,6 +91,8 @@ struct transport {
 bool submit(struct transport *t, const struct request_received *what);
 /* May submit() have a slot now? A ring leaves its entry where it is otherwise. */
 bool transport_has_room(const struct transport *t);
+/* Is there no slot, and will there be none by itself, as all that is queued waits for a signal? */
+bool transport_stuck(const struct transport *t);
 /* May anything be taken now? False while the engine drains. */
 bool transport_may_take(const struct transport *t);
 /* The client is gone: queued requests are dropped, answers to running ones will be. */

@@ -64,13 +64,12 @@ static uint32_t pair_count(const struct ivshmem *v)
     return v->device.journal->layout.qp_count;
 }
 
-/* Has the client all that was sent to it, or is it gone? */
+/* Has the client read all that was sent to it? When it is gone, that is gone with it. */
 static bool is_read(int connection)
 {
     int unread = 0;
 
-    return ioctl(connection, SIOCOUTQ, &unread) < 0 || unread == 0 ||
-           transport_peer_left(connection);
+    return ioctl(connection, SIOCOUTQ, &unread) < 0 || unread == 0;
 }
 
 /*

@@ -141,7 +141,7 @@ static void lose_begun(struct vm *vm)
         if (!r->live || r->slot->state != REQUEST_QUEUED || !is_begun(r->slot))
             continue;
         r->slot->op_index = r->slot->first_op;
-        scheduler_cancel(&vm->mediator->scheduler, &r->unit);
+        request_unqueue(r);
         complete(r, VGPU_DEVICE_LOST);
     }
 }
@@ -193,11 +193,11 @@ void workers_refused(struct vm *vm, enum mediator_lane lane, uint32_t retry_us)
     for (uint32_t i = 0; i < vm->journal->slots_used; i++) {
         struct request *r = &vm->request[i];
 
-        if (!r->live || r->slot->state != REQUEST_QUEUED || r->slot->lane != (uint8_t)lane)
+        if (!r->live || r->slot->state != REQUEST_QUEUED || r->slot->lane != (uint8_t)lane ||
+            r->unit.waits || r->unit.settled)
             continue;
         r->slot->retry_after_us = retry_us;
-        scheduler_cancel(&vm->mediator->scheduler, &r->unit);
-        complete(r, VGPU_NO_CONTEXT);
+        completion_end(r, VGPU_NO_CONTEXT);
     }
     vm->settling = false;
     executor_see_to_workers(vm);

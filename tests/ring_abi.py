@@ -32,7 +32,7 @@ PAIR_CQ_HEAD = 4
 PAIR_CQ_EVENT = 8
 
 HOST_PAGE = struct.Struct("<IHHIIQQQHHIQQIIQQQQIIcB14x")
-SUBMISSION = struct.Struct("<QBBHIIIIIQIHHQQ")
+SUBMISSION = struct.Struct("<QBBHIIIIIQIHHQII")
 COMPLETION = struct.Struct("<QHHIiIIIQQQQ")
 DEVICE_INFO = struct.Struct("<II96s48s48s16sQQQQQIIII")
 
@@ -76,6 +76,11 @@ class Kind(IntEnum):
     CANCEL = 4
     RESET_CTX = 5
     QUERY = 6
+
+
+class TimelineKind(IntEnum):
+    USER = 0
+    STREAM = 1
 
 
 class Lane(IntEnum):
@@ -154,6 +159,8 @@ class Submission:
     wait_count: int = 0
     reserved0: int = 0
     signal: int = 0
+    generation: int = 0
+    """0: of the client's attachment, filled in when it is submitted."""
     reserved1: int = 0
 
     def pack(self) -> bytes:
@@ -189,6 +196,11 @@ class Completion:
     @classmethod
     def unpack(cls, entry: bytes) -> Completion:
         return cls(*COMPLETION.unpack(entry))
+
+
+def pack_wait(timeline: int, kind: TimelineKind, value: int) -> bytes:
+    """One struct vgpu_wait."""
+    return struct.pack("<IIQ", timeline, kind, value)
 
 
 # ---- the bytes of ops; offsets and lengths in bytes, data in the pair's own slice --------------

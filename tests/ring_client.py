@@ -7,6 +7,7 @@ the test writes is checked. Everything that waits does so for at most `timeout_s
 from __future__ import annotations
 
 import array
+import dataclasses
 import mmap
 import os
 import select
@@ -201,7 +202,9 @@ class RingClient:
     def submit(self, *entries: Submission, pair: int = 0, ring: bool = True) -> None:
         """Put entries into the ring and publish them together; does not look for room."""
         for entry in entries:
-            self.poke(self.submission_at(self._sq_tail[pair], pair), entry.pack())
+            generation = entry.generation or self.page.generation
+            filled = dataclasses.replace(entry, generation=generation)
+            self.poke(self.submission_at(self._sq_tail[pair], pair), filled.pack())
             self._sq_tail[pair] = (self._sq_tail[pair] + 1) & 0xFFFFFFFF
         self.poke_u32(self.pair_guest(pair) + ring_abi.PAIR_SQ_TAIL, self._sq_tail[pair])
         if ring:

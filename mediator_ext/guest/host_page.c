@@ -24,6 +24,12 @@ struct part {
     uint64_t bytes;
 };
 
+static bool completions_right(uint32_t entries)
+{
+    return entries >= VGPU_RING_ENTRIES_MIN && entries <= 2 * VGPU_RING_ENTRIES_MAX &&
+           (entries & (entries - 1)) == 0;
+}
+
 static bool entries_right(uint32_t entries)
 {
     return entries >= VGPU_RING_ENTRIES_MIN && entries <= VGPU_RING_ENTRIES_MAX &&
@@ -93,7 +99,7 @@ int host_page_check(const struct vgpu_host_page *page, uint64_t memory_bytes,
         reason_set(why, "the host page claims %u queue pairs", page->qp_count);
         return -EPROTO;
     }
-    if (!entries_right(page->sq_entries) || !entries_right(page->cq_entries)) {
+    if (!entries_right(page->sq_entries) || !completions_right(page->cq_entries)) {
         reason_set(why, "the host page claims rings of %" PRIu32 " and %" PRIu32 " entries",
                    page->sq_entries, page->cq_entries);
         return -EPROTO;

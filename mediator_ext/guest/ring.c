@@ -6,8 +6,9 @@
  * cq_head) are private, what the host writes is checked against them: sq_head must lie between the
  * last one seen and what was published, cq_tail at most a ring's length ahead of cq_head.
  *
- * No more is outstanding than the completion ring holds. So the host never has to wait for room in
- * it, and we never have to tell the host that there is room again.
+ * No more is outstanding than the submission ring holds; urgent entries may come on top of that, up to
+ * what the completion ring holds. So the host never has to wait for room in it, and we never have to
+ * tell the host that there is room again.
  *
  * The two places where a wake-up could be lost are each a store, then a load of what the other side
  * stores before it looks at ours; both are sequentially consistent:
@@ -45,6 +46,7 @@ struct vgpu_queue {
     uint8_t *data;
     uint32_t sq_entries;
     uint32_t cq_entries;
+    uint32_t plain_max;    /* outstanding, for entries that are not urgent */
     uint32_t sq_tail;      /* staged up to here */
     uint32_t sq_published; /* shown to the host up to here */
     uint32_t sq_head;      /* taken by the host up to here, as last seen */
@@ -94,6 +96,7 @@ int vgpu_queue_open(struct vgpu_link *link, uint32_t pair, struct vgpu_queue **o
     queue->data = base + page->data_offset;
     queue->sq_entries = page->sq_entries;
     queue->cq_entries = page->cq_entries;
+    queue->plain_max = page->sq_entries < page->cq_entries ? page->sq_entries : page->cq_entries;
     /* What attach.c put there; no one else has written it since. */
     queue->sq_tail = __atomic_load_n(&queue->guest->sq_tail, __ATOMIC_RELAXED);
     queue->sq_published = queue->sq_head = queue->sq_tail;
@@ -130,10 +133,21 @@ static int pair_state(const struct vgpu_queue *queue)
     return __atomic_load_n(&queue->host->state, __ATOMIC_RELAXED) == VGPU_PAIR_OK ? 0 : -EIO;
 }
 
+static int is_urgent(const struct vgpu_submission *entry)
+{
+    return entry->kind == VGPU_KIND_SIGNAL || entry->kind == VGPU_KIND_CANCEL ||
+           entry->kind == VGPU_KIND_QUERY;
+}
+
 int vgpu_queue_put(struct vgpu_queue *queue, const struct vgpu_submission *entry)
 {
-    if (queue->outstanding == queue->cq_entries)
-        return -EAGAIN;
+    struct vgpu_submission *at;
+
+    if (queue->outstanding >= (is_urgent(entry) ? queue->cq_entries : queue->plain_max)) {
+        int rc = pair_state(queue);
+
+        return rc ? rc : -EAGAIN;
+    }
     if (queue->sq_tail - queue->sq_head == queue->sq_entries) {
         uint32_t head = __atomic_load_n(&queue->host->sq_head, __ATOMIC_ACQUIRE);
 
@@ -146,7 +160,9 @@ int vgpu_queue_put(struct vgpu_queue *queue, const struct vgpu_submission *entry
             return rc ? rc : -EAGAIN;
         }
     }
-    queue->submissions[queue->sq_tail & (queue->sq_entries - 1)] = *entry;
+    at = &queue->submissions[queue->sq_tail & (queue->sq_entries - 1)];
+    *at = *entry;
+    at->generation = queue->link->page.generation;
     queue->sq_tail++;
     queue->outstanding++;
     return 0;

@@ -123,8 +123,10 @@ void vgpu_queue_close(struct vgpu_queue *queue);
  * vgpu_queue_put() - Stage a submission; the host sees it after vgpu_queue_push()
  * @entry: copied
  *
- * Return: 0; -EAGAIN the ring is full, or as much is outstanding as the completion ring holds:
- * push, take completions, try again; -EIO; -EPROTO.
+ * @entry's generation is filled in.
+ *
+ * Return: 0; -EAGAIN the ring is full, or as much is outstanding as it holds (urgent entries: as the
+ * completion ring holds): push, take completions, try again; -EIO; -EPROTO.
  */
 int vgpu_queue_put(struct vgpu_queue *queue, const struct vgpu_submission *entry);
 

@@ -128,7 +128,11 @@ void rig_ring_put(struct rig_ring *ring, uint32_t qp, const struct vgpu_submissi
     uint32_t tail = guest->sq_tail;
     uint8_t *at = pair_at(ring, qp) + ring->host->sq_offset;
 
-    memcpy(at + (tail % RIG_ENTRIES) * sizeof(*entry), entry, sizeof(*entry));
+    struct vgpu_submission filled = *entry;
+
+    if (!filled.generation)
+        filled.generation = ring->host->generation;
+    memcpy(at + (tail % RIG_ENTRIES) * sizeof(filled), &filled, sizeof(filled));
     __atomic_store_n(&guest->sq_tail, tail + 1, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&rig_pair_host(ring, qp)->sq_need_doorbell, __ATOMIC_SEQ_CST))
         rig_ring_bell(ring, qp);
@@ -154,7 +158,7 @@ bool rig_ring_take(struct rig_ring *ring, uint32_t qp, struct vgpu_completion *c
         if (poll(&poll_fd, 1, (int)((end_ns - now_ns) / 1000000 + 1)) == 1)
             rig_must(read(poll_fd.fd, &count, sizeof(count)) == sizeof(count), "an interrupt");
     }
-    memcpy(completion, at + (head % RIG_ENTRIES) * sizeof(*completion), sizeof(*completion));
+    memcpy(completion, at + (head % (2 * RIG_ENTRIES)) * sizeof(*completion), sizeof(*completion));
     crowded = guest->sq_tail - head > RIG_ENTRIES;
     __atomic_store_n(&guest->cq_head, head + 1, __ATOMIC_SEQ_CST);
     if (crowded && __atomic_load_n(&rig_pair_host(ring, qp)->sq_need_doorbell, __ATOMIC_SEQ_CST))

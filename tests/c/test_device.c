@@ -96,7 +96,9 @@ static void test_handshake(struct mediator *m, struct rig_vm *vm)
     CHECK(ring.host->magic == VGPU_RING_MAGIC && ring.host->major == 2);
     CHECK(ring.host->page_bytes == 128 && ring.host->qp_count == vm->pairs);
     CHECK(ring.host->region_bytes == ring.bytes && ring.host->sq_entries == RIG_ENTRIES);
-    CHECK(ring.host->features[0] == RING_FEATURES && ring.host->features[1] == 0);
+    CHECK(ring.host->features[0] ==
+              (RING_FEATURES | 1u << VGPU_FEATURE_TIMELINES | 1u << VGPU_FEATURE_QUERY) &&
+          ring.host->features[1] == 0);
     CHECK(ring.host->device_status == VGPU_DEVICE_WAITING && ring.host->device_count == 1);
     CHECK(ring.host->vm_id == vm->identity.vm_id && ring.host->pool_id == 'A' &&
           ring.host->priority == 1);
@@ -221,8 +223,16 @@ static void test_bad_entries(struct mediator *m, struct rig_vm *vm)
         {{.kind = 1, .cmd_len = 8, .wait_count = 16}, VGPU_UNSUPPORTED},
         {{.kind = 2, .signal = 1}, VGPU_UNSUPPORTED},
         {{.kind = 2, .timeout_ms = 1}, VGPU_UNSUPPORTED},
-        {{.kind = 3}, VGPU_UNSUPPORTED},
-        {{.kind = 4}, VGPU_UNSUPPORTED},
+        {{.kind = 3, .signal = 1}, VGPU_UNSUPPORTED},
+        {{.kind = 3, .lane = 1}, VGPU_INVALID},
+        {{.kind = 4, .timeout_ms = 1}, VGPU_INVALID},
+        {{.kind = 6, .signal = 1}, VGPU_INVALID},
+        {{.kind = 2, .wait_off = 8}, VGPU_INVALID},
+        {{.kind = 2, .wait_count = 1, .wait_off = 4}, VGPU_INVALID},
+        {{.kind = 2, .wait_count = 1, .wait_off = 65528}, VGPU_INVALID},
+        {{.kind = 2, .cmd_len = 8}, VGPU_INVALID},
+        {{.kind = 2, .cmd_off = 8}, VGPU_INVALID},
+        {{.kind = 2, .cmd_seg = 1}, VGPU_INVALID},
         {{.kind = 5}, VGPU_UNSUPPORTED},
         {{.kind = 6}, VGPU_UNSUPPORTED},
     };

@@ -72,6 +72,14 @@ static int put_nop(struct vgpu_queue *queue, uint64_t cookie)
     return vgpu_queue_put(queue, &entry);
 }
 
+static int put_urgent(struct vgpu_queue *queue, uint64_t cookie)
+{
+    const struct vgpu_submission entry = {
+        .cookie = cookie, .kind = VGPU_KIND_QUERY, .cmd_seg = VGPU_QUERY_CLOCKS};
+
+    return vgpu_queue_put(queue, &entry);
+}
+
 static void nothing_is_shown_before_push(void)
 {
     struct vgpu_completion completion;
@@ -121,11 +129,11 @@ static void a_full_ring_says_again(void)
     while (put_nop(f.queue, put) == 0)
         put++;
     CHECK(put == ENTRIES);
-    CHECK(put_nop(f.queue, 0) == -EAGAIN);
+    CHECK(put_urgent(f.queue, 0) == -EAGAIN);
     CHECK(vgpu_queue_push(f.queue) == 0);
-    CHECK(put_nop(f.queue, 0) == -EAGAIN);
+    CHECK(put_urgent(f.queue, 0) == -EAGAIN);
     CHECK(fake_host_step(&f.host, 0) == ENTRIES);
-    CHECK(put_nop(f.queue, 0) == 0);
+    CHECK(put_urgent(f.queue, 0) == 0);
     tear_down(&f);
 }
 
@@ -134,18 +142,24 @@ static void no_more_is_outstanding_than_can_be_answered(void)
     struct vgpu_completion completion;
     struct fixture f;
 
-    CASE("as much is outstanding as the completion ring holds, though the host took all of it");
+    CASE("as much is outstanding as the submission ring holds, though the host took all of it");
     set_up(&f, 5, answer_all);
-    for (int half = 0; half < 2; half++) {
-        for (uint64_t i = 0; i < ENTRIES; i++)
-            CHECK(put_nop(f.queue, i) == 0);
-        CHECK(vgpu_queue_push(f.queue) == 0);
-        CHECK(fake_host_step(&f.host, 0) == ENTRIES);
-    }
+    for (uint64_t i = 0; i < ENTRIES; i++)
+        CHECK(put_nop(f.queue, i) == 0);
+    CHECK(vgpu_queue_push(f.queue) == 0);
+    CHECK(fake_host_step(&f.host, 0) == ENTRIES);
     CHECK(put_nop(f.queue, 0) == -EAGAIN);
+
+    CASE("and of urgent entries as much as the completion ring holds");
+    for (uint64_t i = 0; i < ENTRIES; i++)
+        CHECK(put_urgent(f.queue, i) == 0);
+    CHECK(vgpu_queue_push(f.queue) == 0);
+    CHECK(fake_host_step(&f.host, 0) == ENTRIES);
+    CHECK(put_urgent(f.queue, 0) == -EAGAIN);
     CHECK(vgpu_queue_take(f.queue, &completion) == 1);
-    CHECK(put_nop(f.queue, 0) == 0);
     CHECK(put_nop(f.queue, 0) == -EAGAIN);
+    CHECK(put_urgent(f.queue, 0) == 0);
+    CHECK(put_urgent(f.queue, 0) == -EAGAIN);
     tear_down(&f);
 
     CASE("an answer to nothing is refused");
@@ -239,11 +253,11 @@ static void wrong_indices_are_noticed(void)
         ;
     CHECK(vgpu_queue_push(f.queue) == 0);
     fake_pair_host(&f.host, 0)->sq_head = 100 + ENTRIES + 1;
-    CHECK(put_nop(f.queue, 0) == -EPROTO);
+    CHECK(put_urgent(f.queue, 0) == -EPROTO);
     fake_pair_host(&f.host, 0)->sq_head = 99;
-    CHECK(put_nop(f.queue, 0) == -EPROTO);
+    CHECK(put_urgent(f.queue, 0) == -EPROTO);
     fake_pair_host(&f.host, 0)->sq_head = 101;
-    CHECK(put_nop(f.queue, 0) == 0);
+    CHECK(put_urgent(f.queue, 0) == 0);
     tear_down(&f);
 }
 

@@ -170,6 +170,19 @@ def test_one_vm_does_not_see_the_objects_of_another(guest: Guest, neighbour: Gue
         assert other.run(op_read(1, 0, 4096, 64)).status == Status.NO_OBJECT
 
 
+def test_submissions_wait_for_other_streams_and_for_signals(guest: Guest) -> None:
+    with guest.ring() as ring:
+        at = 8192
+        wait = ring_abi.pack_wait(1, ring_abi.TimelineKind.STREAM, 5)
+        wait += ring_abi.pack_wait(9, ring_abi.TimelineKind.USER, 1)
+        ring.poke(ring.data_at(at), wait)
+        ring.submit(Submission(1, stream=2, wait_off=at, wait_count=2))
+        ring.submit(Submission(2, stream=1, signal=5))
+        assert ring.wait().cookie == 2
+        ring.submit(Submission(3, kind=Kind.SIGNAL, stream=9, signal=1))
+        assert [ring.wait().cookie for _ in range(2)] == [3, 1]
+
+
 WRONG = {
     "an op that nobody knows": (op(0x7F), Status.UNSUPPORTED),
     "a reserved op": (op(0x14, bytes(40)), Status.UNSUPPORTED),
@@ -198,7 +211,8 @@ def test_a_malformed_command_is_answered_and_the_next_one_is_served(
 ENTRIES = {
     "kind": (Submission(7, kind=0), Status.INVALID),
     "unknown kind": (Submission(7, kind=200), Status.INVALID),
-    "reserved kind": (Submission(7, kind=Kind.SIGNAL), Status.UNSUPPORTED),
+    "reserved kind": (Submission(7, kind=Kind.RESET_CTX), Status.UNSUPPORTED),
+    "a signal of nothing": (Submission(7, kind=Kind.SIGNAL), Status.INVALID),
     "flags": (Submission(7, flags=1), Status.INVALID),
     "reserved": (Submission(7, reserved1=1), Status.INVALID),
     "unknown lane": (Submission(7, lane=9), Status.INVALID),
@@ -207,7 +221,8 @@ ENTRIES = {
     "too long": (Submission(7, kind=Kind.COMMAND, cmd_len=65544), Status.INVALID),
     "beyond": (Submission(7, kind=Kind.COMMAND, cmd_len=8, cmd_off=1 << 40), Status.INVALID),
     "segment": (Submission(7, kind=Kind.COMMAND, cmd_len=8, cmd_seg=1), Status.UNSUPPORTED),
-    "waits": (Submission(7, wait_count=1), Status.UNSUPPORTED),
+    "waits": (Submission(7, wait_count=17), Status.INVALID),
+    "waits beyond": (Submission(7, wait_count=1, wait_off=1 << 31), Status.INVALID),
 }
 
 

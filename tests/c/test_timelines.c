@@ -1,0 +1,403 @@
+/*
+ * test_timelines.c - Waiting for values of timelines, moving them, and what is answered at once
+ */
+/* sanitizers: address thread */
+#include <string.h>
+#include <unistd.h>
+
+#include "engine_scene.h"
+#include "journal_map.h"
+#include "keeper.h"
+
+#define FEATURES                                                                                   \
+    (1u << VGPU_FEATURE_STREAMS | 1u << VGPU_FEATURE_TIMELINES | 1u << VGPU_FEATURE_QUERY)
+#define USER   VGPU_TIMELINE_USER
+#define STREAM VGPU_TIMELINE_STREAM
+
+struct stage {
+    struct mediator *m;
+    struct rig_vm vm;
+    struct rig_ring ring;
+    struct fake_worker worker;
+    uint64_t wait_off; /* where the next waits go */
+};
+
+static void stage_new(struct stage *s, const struct mediator_config *config, uint32_t slots)
+{
+    memset(s, 0, sizeof(*s));
+    s->m = rig_engine(config);
+    rig_vm_new(&s->vm, 7, 'A', 1, slots, 2);
+    CHECK(rig_vm_add(&s->vm, s->m, -1, -1) >= 0);
+    CHECK(mediator_start(s->m) == 0);
+    CHECK(rig_ring_attach(&s->ring, &s->vm));
+    CHECK(rig_ring_accept(&s->ring, FEATURES) == VGPU_DEVICE_OK);
+    fake_worker_new(&s->worker, 1);
+    CHECK(fake_worker_attach(&s->worker, s->m, s->vm.handle, MEDIATOR_LAUNCH) == 0);
+}
+
+static void stage_free(struct stage *s)
+{
+    mediator_free(s->m);
+    rig_ring_leave(&s->ring);
+    fake_worker_free(&s->worker);
+    rig_vm_free(&s->vm);
+}
+
+/* Have an entry wait for something more; its waits must be one after the other. */
+static struct vgpu_submission waits(struct stage *s, struct vgpu_submission entry, uint32_t kind,
+                                    uint32_t timeline, uint64_t value)
+{
+    struct vgpu_wait *at = (struct vgpu_wait *)(s->ring.memory + s->ring.host->qp_base +
+                                                s->ring.host->data_offset + s->wait_off);
+
+    *at = (struct vgpu_wait){.timeline = timeline, .kind = kind, .value = value};
+    if (entry.wait_count++ == 0)
+        entry.wait_off = (uint32_t)s->wait_off;
+    s->wait_off += sizeof(*at);
+    return entry;
+}
+
+static void send_entry(struct stage *s, struct vgpu_submission entry)
+{
+    rig_ring_put(&s->ring, 0, &entry);
+}
+
+static void signal_user(struct stage *s, uint32_t timeline, uint64_t value)
+{
+    send_entry(s, (struct vgpu_submission){.cookie = 1000 + timeline,
+                                           .kind = VGPU_KIND_SIGNAL,
+                                           .stream = timeline,
+                                           .signal = value});
+}
+
+static struct vgpu_submission moving(struct vgpu_submission entry, uint64_t value)
+{
+    entry.signal = value;
+    return entry;
+}
+
+static bool next_is(struct stage *s, uint64_t cookie, enum vgpu_status status)
+{
+    struct vgpu_completion c;
+
+    if (!rig_ring_take(&s->ring, 0, &c, RIG_LONG_MS))
+        return false;
+    if (c.cookie != cookie || c.status != (uint16_t)status)
+        fprintf(stderr, "cookie %llu status %u\n", (unsigned long long)c.cookie, c.status);
+    return c.cookie == cookie && c.status == (uint16_t)status;
+}
+
+static bool runs(struct stage *s, uint32_t stream, enum vgpu_status status)
+{
+    struct worker_unit unit;
+
+    if (!fake_worker_take(&s->worker, &unit, RIG_LONG_MS) || unit.stream != stream)
+        return false;
+    fake_worker_done(&s->worker, &unit, status);
+    return true;
+}
+
+static struct vgpu_completion ask(struct stage *s, uint32_t what, uint32_t timeline)
+{
+    struct vgpu_completion c = {.status = VGPU_STATUS_COUNT};
+
+    send_entry(s, (struct vgpu_submission){
+                      .cookie = 1, .kind = VGPU_KIND_QUERY, .cmd_seg = what, .stream = timeline});
+    CHECK(rig_ring_take(&s->ring, 0, &c, RIG_LONG_MS) && c.status == VGPU_OK);
+    return c;
+}
+
+static void test_order(void)
+{
+    const struct mediator_config config = rig_config();
+    struct vgpu_completion c;
+    struct stage s;
+
+    CASE(
+        "a submission that waits for another stream runs after what moves it, whatever came first");
+    stage_new(&s, &config, 64);
+    send_entry(&s, waits(&s, rig_command(1, 1), STREAM, 2, 5));
+    send_entry(&s, moving(rig_command(2, 2), 4));
+    send_entry(&s, moving(rig_command(3, 2), 5));
+    CHECK(runs(&s, 2, VGPU_OK) && next_is(&s, 2, VGPU_OK));
+    CHECK(runs(&s, 2, VGPU_OK) && next_is(&s, 3, VGPU_OK));
+    CHECK(runs(&s, 1, VGPU_OK) && next_is(&s, 1, VGPU_OK));
+
+    CASE("several waits, of streams and of the guest's own timelines, must all be satisfied");
+    send_entry(
+        &s, waits(&s, waits(&s, waits(&s, rig_nop(4, 3), USER, 9, 1), STREAM, 2, 6), USER, 9, 2));
+    signal_user(&s, 9, 1);
+    CHECK(next_is(&s, 1009, VGPU_OK));
+    send_entry(&s, moving(rig_nop(5, 2), 6));
+    CHECK(next_is(&s, 5, VGPU_OK));
+    signal_user(&s, 9, 3);
+    CHECK(next_is(&s, 1009, VGPU_OK) && next_is(&s, 4, VGPU_OK));
+
+    CASE("what is satisfied already is not waited for, and a value never goes back");
+    signal_user(&s, 9, 1);
+    CHECK(next_is(&s, 1009, VGPU_OK));
+    send_entry(&s, waits(&s, rig_nop(6, 3), USER, 9, 3));
+    CHECK(next_is(&s, 6, VGPU_OK));
+    c = ask(&s, VGPU_QUERY_TIMELINE, 9);
+    CHECK(c.result[0] == 3 && c.result[1] == 0);
+    CHECK(ask(&s, VGPU_QUERY_STREAM_TIMELINE, 2).result[0] == 6);
+    CHECK(ask(&s, VGPU_QUERY_TIMELINE, 12345).result[0] == 0);
+
+    CASE("a pair's timelines are its own");
+    {
+        const struct vgpu_submission entry = {
+            .cookie = 1, .kind = VGPU_KIND_QUERY, .cmd_seg = VGPU_QUERY_TIMELINE, .stream = 9};
+
+        rig_ring_put(&s.ring, 1, &entry);
+        CHECK(rig_ring_take(&s.ring, 1, &c, RIG_LONG_MS) && c.result[0] == 0);
+    }
+
+    CASE("the clocks of the host are told");
+    c = ask(&s, VGPU_QUERY_CLOCKS, 0);
+    CHECK(c.result[0] <= rig_now_ns() && c.result[0] + 60000000000ull > rig_now_ns());
+    CHECK(c.result[1] > 1700000000ull * 1000000000u);
+    stage_free(&s);
+}
+
+static void test_failures(void)
+{
+    const struct mediator_config config = rig_config();
+    struct vgpu_completion c;
+    struct stage s;
+
+    CASE("what waits for something that failed is ABORTED, and so is what waits for that");
+    stage_new(&s, &config, 64);
+    send_entry(&s, moving(waits(&s, rig_command(1, 1), STREAM, 3, 1), 1));
+    send_entry(&s, waits(&s, rig_command(2, 2), STREAM, 1, 1));
+    send_entry(&s, moving(rig_command(3, 3), 1));
+    CHECK(runs(&s, 3, VGPU_FAILED) && next_is(&s, 3, VGPU_FAILED));
+    CHECK(next_is(&s, 1, VGPU_ABORTED) && next_is(&s, 2, VGPU_ABORTED));
+    c = ask(&s, VGPU_QUERY_STREAM_TIMELINE, 3);
+    CHECK(c.result[0] == 1 && c.result[1] == 1);
+
+    CASE("a later success is a success, also for who waits over the failure");
+    send_entry(&s, moving(rig_command(4, 3), 2));
+    CHECK(runs(&s, 3, VGPU_OK) && next_is(&s, 4, VGPU_OK));
+    send_entry(&s, waits(&s, rig_nop(5, 1), STREAM, 3, 2));
+    CHECK(next_is(&s, 5, VGPU_OK));
+    send_entry(&s, waits(&s, rig_nop(6, 1), STREAM, 3, 1));
+    CHECK(next_is(&s, 6, VGPU_ABORTED));
+
+    CASE("an aborted submission keeps its place in its stream");
+    send_entry(&s, rig_command(7, 4));
+    send_entry(&s, waits(&s, rig_command(8, 4), STREAM, 3, 1));
+    CHECK(runs(&s, 4, VGPU_OK) && next_is(&s, 7, VGPU_OK) && next_is(&s, 8, VGPU_ABORTED));
+
+    CASE("what is refused moves nothing");
+    send_entry(
+        &s, moving(
+                (struct vgpu_submission){
+                    .cookie = 9, .kind = VGPU_KIND_NOP, .stream = 5, .timeout_ms = 0, .flags = 1},
+                7));
+    CHECK(next_is(&s, 9, VGPU_INVALID));
+    CHECK(ask(&s, VGPU_QUERY_STREAM_TIMELINE, 5).result[0] == 0);
+    stage_free(&s);
+}
+
+static void test_cancel(void)
+{
+    const struct mediator_config config = rig_config();
+    struct vgpu_completion c;
+    struct worker_unit unit;
+    struct stage s;
+    struct vgpu_submission cancel = {.cookie = 90, .kind = VGPU_KIND_CANCEL, .signal = 2};
+
+    CASE("what is queued is cancelled at once");
+    stage_new(&s, &config, 64);
+    send_entry(&s, rig_command(1, 1));
+    send_entry(&s, rig_command(2, 1));
+    CHECK(fake_worker_take(&s.worker, &unit, RIG_LONG_MS));
+    send_entry(&s, waits(&s, rig_nop(2, 2), USER, 1, 1));
+    CHECK(RIG_UNTIL(s.m, &s.vm, queued, 1));
+    send_entry(&s, cancel);
+    CHECK(next_is(&s, 2, VGPU_CANCELLED));
+    CHECK(rig_ring_take(&s.ring, 0, &c, RIG_LONG_MS) && c.cookie == 90 && c.result[0] == 2);
+    fake_worker_done(&s.worker, &unit, VGPU_OK);
+    CHECK(next_is(&s, 1, VGPU_OK));
+    CHECK(fake_worker_take(&s.worker, &unit, RIG_LONG_MS));
+
+    CASE("what runs ends when it comes back");
+    fake_worker_back(&s.worker, &unit, WORKER_CONTINUE, 1);
+    CHECK(next_is(&s, 2, VGPU_CANCELLED));
+
+    CASE("a cancelled submission does not move its stream past those before it");
+    send_entry(&s, moving(rig_command(1, 3), 1));
+    CHECK(fake_worker_take(&s.worker, &unit, RIG_LONG_MS));
+    CHECK(fake_worker_take(&s.worker, &(struct worker_unit){0}, 0) == false);
+    send_entry(&s, moving(waits(&s, rig_command(2, 3), USER, 1, 1), 2));
+    send_entry(&s, waits(&s, rig_nop(3, 4), STREAM, 3, 1));
+    send_entry(&s, waits(&s, rig_nop(4, 5), STREAM, 3, 2));
+    send_entry(&s, cancel);
+    CHECK(rig_ring_take(&s.ring, 0, &c, RIG_LONG_MS) && c.cookie == 90 && c.result[0] == 1);
+    fake_worker_done(&s.worker, &unit, VGPU_OK);
+    CHECK(next_is(&s, 1, VGPU_OK) && next_is(&s, 2, VGPU_CANCELLED));
+    CHECK(next_is(&s, 3, VGPU_OK) && next_is(&s, 4, VGPU_ABORTED));
+
+    CASE("nothing of that cookie: nothing happens");
+    send_entry(&s, cancel);
+    CHECK(rig_ring_take(&s.ring, 0, &c, RIG_LONG_MS) && c.cookie == 90 && c.result[0] == 0);
+    stage_free(&s);
+}
+
+static void test_full(void)
+{
+    struct mediator_config config = rig_config();
+    struct vgpu_completion c;
+    struct stage s;
+    uint32_t refused = 0, done = 0;
+
+    CASE("with everything full of what waits, a signal gets through and sets all of it free");
+    stage_new(&s, &config, 32);
+    for (uint32_t i = 0; i < RIG_ENTRIES; i++)
+        send_entry(&s, waits(&s, rig_nop(i, i % 8), USER, 1, 1));
+    CHECK(RIG_UNTIL(s.m, &s.vm, queued, RIG_ENTRIES));
+    signal_user(&s, 1, 1);
+    CHECK(next_is(&s, 1001, VGPU_OK));
+    for (uint32_t i = 0; i < RIG_ENTRIES; i++)
+        CHECK(rig_ring_take(&s.ring, 0, &c, RIG_LONG_MS) && c.status == VGPU_OK);
+    stage_free(&s);
+
+    CASE(
+        "when no slot is left and nothing would free one, others are BUSY, and a signal gets past");
+    stage_new(&s, &config, 16);
+    s.vm.identity.max_queued = 4;
+    CHECK(mediator_vm_set(s.m, s.vm.handle, &s.vm.identity) == 0);
+    for (uint32_t i = 0; i < 4; i++)
+        send_entry(&s, waits(&s, rig_nop(i, i), USER, 1, 1));
+    for (uint32_t i = 4; i < 8; i++)
+        send_entry(&s, rig_nop(i, 0));
+    signal_user(&s, 1, 1);
+    for (uint32_t i = 0; i < 9; i++) {
+        CHECK(rig_ring_take(&s.ring, 0, &c, RIG_LONG_MS));
+        refused += c.status == VGPU_BUSY;
+        done += c.status == VGPU_OK;
+    }
+    CHECK(refused == 4 && done == 5);
+    stage_free(&s);
+
+    CASE("what waits for ever times out, and what moves it then finds nobody");
+    config.queue_timeout_ms = 50;
+    stage_new(&s, &config, 64);
+    send_entry(&s, waits(&s, rig_command(1, 1), STREAM, 1, 1));
+    CHECK(next_is(&s, 1, VGPU_TIMEOUT));
+    signal_user(&s, 1, 1);
+    CHECK(next_is(&s, 1001, VGPU_OK));
+    CHECK(rig_stats(s.m, &s.vm).queued == 0);
+    stage_free(&s);
+}
+
+static void test_limits(void)
+{
+    const struct mediator_config config = rig_config();
+    struct vgpu_completion c;
+    struct stage s;
+    uint32_t busy = 0, limited = 0;
+
+    CASE("a VM has VGPU_TIMELINES_MAX timelines; one more is BUSY");
+    stage_new(&s, &config, 64);
+    for (uint32_t i = 0; i < VGPU_TIMELINES_MAX + 8; i++) {
+        do {
+            signal_user(&s, i, 1);
+            CHECK(rig_ring_take(&s.ring, 0, &c, RIG_LONG_MS));
+            limited += c.status == VGPU_RATE;
+        } while (c.status == VGPU_RATE);
+        busy += c.status == VGPU_BUSY;
+    }
+    CHECK(busy == 8);
+    CHECK(ask(&s, VGPU_QUERY_TIMELINE, VGPU_TIMELINES_MAX - 1).result[0] == 1);
+
+    CASE("urgent requests are limited in their rate, and told when to come again");
+    for (uint32_t i = 0; i < 100000 && !limited; i++) {
+        signal_user(&s, 1, i);
+        CHECK(rig_ring_take(&s.ring, 0, &c, RIG_LONG_MS));
+        limited += c.status == VGPU_RATE && c.retry_after_us > 0 && c.retry_after_us <= 1001;
+    }
+    for (uint32_t i = 0; i < 4000 && !limited; i++) {
+        for (uint32_t k = 0; k < RIG_ENTRIES; k++)
+            signal_user(&s, 1, i);
+        for (uint32_t k = 0; k < RIG_ENTRIES; k++) {
+            CHECK(rig_ring_take(&s.ring, 0, &c, RIG_LONG_MS));
+            limited += c.status == VGPU_RATE;
+        }
+    }
+    CHECK(limited > 0);
+
+    CASE("without the feature, waits, signals and SIGNAL are UNSUPPORTED");
+    rig_ring_leave(&s.ring);
+    CHECK(rig_ring_attach(&s.ring, &s.vm));
+    CHECK(rig_ring_accept(&s.ring, 1u << VGPU_FEATURE_STREAMS) == VGPU_DEVICE_OK);
+    s.wait_off = 0;
+    send_entry(&s, waits(&s, rig_nop(1, 1), USER, 1, 1));
+    CHECK(next_is(&s, 1, VGPU_UNSUPPORTED));
+    signal_user(&s, 1, 1);
+    CHECK(next_is(&s, 1001, VGPU_UNSUPPORTED));
+
+    CASE("an entry of another generation is dropped without an answer");
+    send_entry(&s,
+               (struct vgpu_submission){.cookie = 5, .kind = VGPU_KIND_NOP, .generation = 0xdead});
+    send_entry(&s, rig_nop(6, 0));
+    CHECK(next_is(&s, 6, VGPU_OK));
+    CHECK(!rig_ring_take(&s.ring, 0, &c, 0));
+    stage_free(&s);
+}
+
+/* An engine ends with requests that wait; the next one goes on with them. */
+static void test_restart(void)
+{
+    struct keeper k = {.stub = -1, .ring = -1};
+    struct stage s = {0};
+    int sockets[2];
+
+    CASE("timelines and what waits for them survive the engine");
+    rig_must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sockets) == 0, "a spawner");
+    k.ours = sockets[0];
+    k.theirs = sockets[1];
+    rig_vm_new(&s.vm, 7, 'A', 1, 64, 1);
+    s.m = new_engine(&s.vm, &k, NULL, NULL);
+    CHECK(rig_ring_attach(&s.ring, &s.vm));
+    CHECK(rig_ring_accept(&s.ring, FEATURES) == VGPU_DEVICE_OK);
+    signal_user(&s, 1, 5);
+    CHECK(next_is(&s, 1001, VGPU_OK));
+    send_entry(&s, waits(&s, moving(rig_nop(1, 1), 3), USER, 1, 6));
+    send_entry(&s, waits(&s, rig_nop(2, 2), STREAM, 1, 3));
+    send_entry(&s, waits(&s, rig_command(3, 3), STREAM, 1, 3));
+    CHECK(RIG_UNTIL(s.m, &s.vm, queued, 3));
+    keeper_listen(&k);
+    mediator_free(s.m);
+    s.m = new_engine(&s.vm, &k, NULL, NULL);
+    CHECK(ask(&s, VGPU_QUERY_TIMELINE, 1).result[0] == 5);
+    CHECK(rig_stats(s.m, &s.vm).queued == 3);
+    signal_user(&s, 1, 6);
+    CHECK(next_is(&s, 1001, VGPU_OK) && next_is(&s, 1, VGPU_OK) && next_is(&s, 2, VGPU_OK));
+    CHECK(RIG_UNTIL(s.m, &s.vm, worker_wanted[MEDIATOR_LAUNCH], 1));
+    fake_worker_new(&s.worker, 4);
+    CHECK(fake_worker_attach(&s.worker, s.m, s.vm.handle, MEDIATOR_LAUNCH) == 0);
+    CHECK(runs(&s, 3, VGPU_OK) && next_is(&s, 3, VGPU_OK));
+
+    CASE("a client that comes anew finds all timelines at 0");
+    rig_ring_leave(&s.ring);
+    CHECK(rig_ring_attach(&s.ring, &s.vm));
+    CHECK(rig_ring_accept(&s.ring, FEATURES) == VGPU_DEVICE_OK);
+    CHECK(ask(&s, VGPU_QUERY_TIMELINE, 1).result[0] == 0);
+    stage_free(&s);
+    keep(&k.stub, -1);
+    keep(&k.ring, -1);
+    close(k.ours);
+    close(k.theirs);
+}
+
+int main(void)
+{
+    test_order();
+    test_failures();
+    test_cancel();
+    test_full();
+    test_limits();
+    test_restart();
+    return check_done();
+}
