@@ -26,6 +26,7 @@ from vgpud.control.policy import role_policy
 from vgpud.control.server import ControlServer
 from vgpud.engine import HostEngine, limits_of
 from vgpud.errors import ConfigError, ExitCode, NoDaemonError, VgpudError
+from vgpud.log import say_error, start_logging
 from vgpud.mediator import Mediator
 from vgpud.probe import find_device
 from vgpud.reconcile import Reconciler
@@ -264,9 +265,7 @@ def make_directories(config: Config) -> None:
 def serve(config_path: Path | None) -> ExitCode:
     """Run the daemon until it is asked to end. Raises VgpudError when it cannot start."""
     config = load_config(config_path)
-    logging.basicConfig(
-        level=config.daemon.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
-    )
+    start_logging(config.daemon.log_level)
     make_directories(config)
     lock = acquire_instance_lock(config.lock_path)
     spawner, started = reach_spawner(config)
@@ -349,7 +348,7 @@ def main(arguments: list[str] | None = None) -> int:
             return ExitCode.OK
         return serve(options.config)
     except VgpudError as error:
-        print(f"vgpud: {error}. {error.next_step}".rstrip(), file=sys.stderr)
+        say_error(f"vgpud: {error}. {error.next_step}".rstrip())
         return error.exit_code
 
 

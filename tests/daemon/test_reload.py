@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 
@@ -120,7 +121,7 @@ def test_what_needs_a_restart_is_named_and_nothing_else(
     vgpud_of_its_own: RunningDaemon, config: str
 ) -> None:
     said = reload(vgpud_of_its_own, config + MIXED)
-    named = {line.split()[3] for line in said.splitlines() if "takes effect" in line}
+    named = set(re.findall(r"reload: (\S+) has changed and takes effect at the next start", said))
     assert named == {"vms.max_queued_per_vm", "spawner.max_workers", "control.socket_mode"}
     assert vgpud_of_its_own.admin("list-pools").returncode == 0
 

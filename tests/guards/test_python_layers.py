@@ -23,6 +23,7 @@ LAYERS = {
     "vgpud.model": "model",
     "vgpud.config": "config",
     "vgpud.systemd": "systemd",
+    "vgpud.log": "systemd",
     "vgpud.pocl": "pocl",
     "vgpud.protocol": "protocol",
     "vgpud.store": "store",

@@ -62,6 +62,13 @@ def test_starting_vgpud_starts_the_spawner_first(host: SystemdHost) -> None:
     assert "device" in host.show("vgpud.service", "StatusText")
 
 
+def test_the_journal_knows_the_severity_of_what_vgpud_says(host: SystemdHost) -> None:
+    pid = f"_PID={main_pid(host, 'vgpud.service')}"
+    informed = host.do("journalctl", "--quiet", "--output=cat", "--priority=info..info", pid)
+    assert "INFO vgpud: ready" in informed and "<6>" not in informed
+    assert "INFO" not in host.do("journalctl", "--quiet", "--output=cat", "--priority=notice", pid)
+
+
 def test_vgpud_runs_as_its_account_with_no_capability(host: SystemdHost) -> None:
     status = status_of(host, main_pid(host, "vgpud.service"))
     uid = host.do("id", "--user", "vgpud").strip()
@@ -230,7 +237,7 @@ def start_in_vain(host: SystemdHost) -> tuple[int, int]:
 def test_a_wrong_configuration_ends_the_start_at_once(host: SystemdHost) -> None:
     with config_line(host, "[daemon]\nno_such_key = 1\n"):
         assert start_in_vain(host) == (2, 0)
-    assert "no_such_key" in host.journal("--lines=5")
+    assert "no_such_key" in host.journal("--lines=5", "--priority=err")
 
 
 def test_an_unusable_database_ends_the_start_at_once_and_is_left_alone(host: SystemdHost) -> None:
