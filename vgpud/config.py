@@ -8,7 +8,9 @@ refuses the start: a misspelt key would else silently mean its default.
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import uuid
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -21,6 +23,9 @@ from vgpud.errors import ConfigError
 DEFAULT_PATH = Path("/etc/vgpud/vgpud.toml")
 UNIX_PATH_MAX = 107
 """Longest path of a Unix socket in bytes, without the final NUL."""
+
+VM_SOCKET_NAME = "stub.sock"
+"""The name of a VM's socket; the other one is as long."""
 
 UIDS_PER_SLOT = 4
 """A worker's slot has a uid for each of its roles."""
@@ -157,6 +162,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         return Path(self.spawner.socket or f"{self.daemon.run_dir}/spawn.sock")
 
     @property
+    def vms_dir(self) -> Path:
+        """Where each VM has a directory, named by its UUID, with its sockets."""
+        return Path(self.daemon.run_dir) / "vms"
+
+    @property
     def store_path(self) -> Path:
         """The database."""
         return Path(self.daemon.state_dir) / "vgpud.db"
@@ -165,6 +175,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     def lock_path(self) -> Path:
         """The lock that keeps a second daemon off the same state."""
         return Path(self.daemon.state_dir) / "vgpud.lock"
+
+    @property
+    def run_lock_path(self) -> Path:
+        """The lock that keeps a second daemon off the same sockets."""
+        return Path(self.daemon.run_dir) / "vgpud.lock"
 
 
 _SECTIONS: dict[str, type[Struct]] = {
@@ -209,16 +224,23 @@ def config_from_document(document: dict[str, Any], source: str) -> Config:
         config = msgspec.convert(document, Config, strict=True)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {_explain(str(error), document)}") from error
-    for key, socket in (
-        ("control.socket", config.control_socket),
-        ("spawner.socket", config.spawn_socket),
-    ):
-        if len(str(socket).encode()) > UNIX_PATH_MAX:
+    for key, socket in _socket_paths(config):
+        size = len(os.fsencode(socket))
+        if size > UNIX_PATH_MAX:
             raise ConfigError(
-                f"{source}: {key}: {socket} is longer than the {UNIX_PATH_MAX} bytes a Unix "
-                "socket's path may have"
+                f"{source}: {key}: the path of a Unix socket may have {UNIX_PATH_MAX} bytes, "
+                f"{socket} would have {size}"
             )
     return config
+
+
+def _socket_paths(config: Config) -> list[tuple[str, Path]]:
+    """Every socket there will be, by the key that its path comes from."""
+    return [
+        ("control.socket" if config.control.socket else "daemon.run_dir", config.control_socket),
+        ("spawner.socket" if config.spawner.socket else "daemon.run_dir", config.spawn_socket),
+        ("daemon.run_dir", config.vms_dir / str(uuid.UUID(int=0)) / VM_SOCKET_NAME),
+    ]
 
 
 def _refuse_unknown_keys(document: dict[str, Any], source: str) -> None:

@@ -1,20 +1,22 @@
 """vgpud itself: the command line, and the only place where parts are made and joined.
 
-Start: configuration, instance lock, spawner (found or started), privileges, store, device, engine
-with what a predecessor left, control socket, READY. End: drain within shutdown_timeout_ms, and
-leave to the spawner what the next vgpud goes on with; `vgpud shutdown --all` leaves nothing.
+Start: configuration, instance locks, control socket, spawner (found or started), privileges, store,
+device, engine with what a predecessor left, READY. End: drain within shutdown_timeout_ms, and leave
+to the spawner what the next vgpud goes on with; `vgpud shutdown --all` leaves nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import pwd
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import vgpud
@@ -22,10 +24,14 @@ from vgpud.cli.shutdown import request_shutdown
 from vgpud.config import Config, load_config
 from vgpud.control.dispatch import Dispatch
 from vgpud.control.handlers.context import Context
+from vgpud.control.listener import ControlListener
+from vgpud.control.peer import group_id
 from vgpud.control.policy import role_policy
 from vgpud.control.server import ControlServer
+from vgpud.directories import give_directory, make_directories
 from vgpud.engine import HostEngine, limits_of
 from vgpud.errors import ConfigError, ExitCode, NoDaemonError, VgpudError
+from vgpud.instance import claim_spawner
 from vgpud.log import say_error, start_logging
 from vgpud.mediator import Mediator
 from vgpud.probe import find_device
@@ -40,6 +46,7 @@ from vgpud.spawner import (
 from vgpud.store.lock import acquire_instance_lock
 from vgpud.store.store import Store
 from vgpud.systemd import ServiceManager
+from vgpud.vm_files import remove_vm_directories
 
 log = logging.getLogger("vgpud")
 
@@ -78,9 +85,10 @@ class Daemon:
         self._end = asyncio.Event()
         self._idle = asyncio.Event()
         self._everything = False
+        self._reload_asked = False
         self._exit_code = ExitCode.OK
 
-    async def run(self, spawner: Spawner, store: Store) -> ExitCode:
+    async def run(self, spawner: Spawner, store: Store, listener: ControlListener) -> ExitCode:
         """Serves until it is asked to end. Raises VgpudError when it cannot start."""
         loop = asyncio.get_running_loop()
         config = self._config
@@ -108,15 +116,18 @@ class Daemon:
             request_shutdown=self.request_shutdown,
         )
         dispatch = Dispatch(context, role_policy(config.control))
-        server = ControlServer(config.control_socket, config.control, dispatch)
+        server = ControlServer(listener, config.control, dispatch)
         await server.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_shutdown, False)
-        loop.add_signal_handler(signal.SIGHUP, self._reload, engine, server, dispatch)
+        reload = partial(self._reload, engine, server, dispatch)
+        loop.add_signal_handler(signal.SIGHUP, reload)
         tasks = [loop.create_task(reconciler.run()), loop.create_task(self._ping())]
 
         self._service.ready(self._status_line(device.status.name or "no device"))
         log.info("ready: administration on %s", config.control_socket)
+        if self._reload_asked:
+            reload()
         await self._end.wait()
 
         self._service.stopping("draining")
@@ -132,6 +143,10 @@ class Daemon:
     def everything(self) -> bool:
         """Whoever asked for the end wants workers and spawner to end too."""
         return self._everything
+
+    def ask_reload(self, *_: object) -> None:
+        """SIGHUP before the daemon serves: the file is read again once it does."""
+        self._reload_asked = True
 
     def request_shutdown(self, everything: bool) -> None:
         """Begin to end; returns at once. Asked again, it may still become more."""
@@ -241,35 +256,39 @@ def drop_privileges(config: Config) -> None:
     if os.geteuid() != 0:
         raise ConfigError(f"daemon.user: only root can become {config.daemon.user}")
     for directory in (config.daemon.state_dir, config.daemon.run_dir):
-        os.chown(directory, uid, gid)
-        for path in Path(directory).iterdir():
-            if not path.is_symlink() and path != config.spawn_socket:
-                os.chown(path, uid, gid)
-    os.setgroups([])
+        give_directory(Path(directory), uid, gid, but=[config.spawn_socket, config.control_socket])
+    # It belongs to its group already; the account only has to be able to remove it.
+    os.chown(config.control_socket, uid, -1)
+    # Besides its own groups the one that it may have to give that socket to again.
+    view_gid = group_id(config.control.view_group)
+    os.initgroups(pwd.getpwuid(uid).pw_name, gid)
+    os.setgroups(list({*os.getgroups(), *(() if view_gid is None else (view_gid,))}))
     os.setgid(gid)
     os.setuid(uid)
-
-
-def make_directories(config: Config) -> None:
-    """The directories that vgpud keeps its things in. Raises ConfigError."""
-    for directory, mode in ((config.daemon.state_dir, 0o750), (config.daemon.run_dir, 0o711)):
-        try:
-            os.makedirs(directory, mode=mode, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot make the directory {directory}: {error.strerror}",
-                "Start vgpud as root or under its unit, or choose another directory.",
-            ) from error
 
 
 def serve(config_path: Path | None) -> ExitCode:
     """Run the daemon until it is asked to end. Raises VgpudError when it cannot start."""
     config = load_config(config_path)
     start_logging(config.daemon.log_level)
+    daemon = Daemon(config, config_path)
+    signal.signal(signal.SIGHUP, daemon.ask_reload)
     make_directories(config)
-    lock = acquire_instance_lock(config.lock_path)
+    with contextlib.ExitStack() as held:
+        for path, key in ((config.lock_path, "state_dir"), (config.run_lock_path, "run_dir")):
+            held.callback(acquire_instance_lock(path, key).release)
+        listener = ControlListener.bind(
+            config.control_socket, config.control.socket_mode, config.control.view_group
+        )
+        held.callback(listener.close)
+        return serve_alone(config, daemon, listener)
+
+
+def serve_alone(config: Config, daemon: Daemon, listener: ControlListener) -> ExitCode:
+    """Run the daemon, which no other one disturbs. Raises VgpudError when it cannot start."""
     spawner, started = reach_spawner(config)
     try:
+        claim_spawner(spawner)
         drop_privileges(config)
         store = Store.open(config.store_path)
     except VgpudError:
@@ -277,21 +296,17 @@ def serve(config_path: Path | None) -> ExitCode:
             spawner.shutdown()  # nobody knows of it, and nothing is held
         raise
 
-    async def run() -> tuple[ExitCode, bool]:
-        daemon = Daemon(config, config_path)
-        return await daemon.run(spawner, store), daemon.everything
-
     try:
-        code, everything = asyncio.run(run())
+        code = asyncio.run(daemon.run(spawner, store, listener))
     finally:
         store.close()
-    if everything:
+    if daemon.everything:
         spawner.shutdown()
+        remove_vm_directories(config.vms_dir)
         log.info("ended, with all workers and the spawner")
     else:
         spawner.close()
         log.info("ended; the spawner keeps what the next vgpud goes on with")
-    lock.release()
     return code
 
 
@@ -305,6 +320,7 @@ def shutdown(config_path: Path | None, everything: bool) -> ExitCode:
             raise
         try:
             Spawner.connect(config.spawn_socket).shutdown()
+            remove_vm_directories(config.vms_dir)
         except SpawnerLostError:
             print("vgpud: nothing is running")
             return ExitCode.OK

@@ -13,7 +13,6 @@ import os
 import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from vgpud.config import Config
 from vgpud.errors import EngineError, SpawnerError
@@ -63,7 +62,7 @@ class HostEngine:
     def __init__(
         self, config: Config, spawner: Spawner, mediator: Mediator, device: Device
     ) -> None:
-        """The mediator is not started yet; `start()` does that."""
+        """The mediator is not started yet; `start()` does that. Raises EngineError."""
         self._config = config
         self._spawner = spawner
         self._mediator = mediator
@@ -74,7 +73,7 @@ class HostEngine:
             entries=config.vms.ring_entries,
             data_bytes=config.vms.ring_data_bytes,
         )
-        self._files = VmFiles(Path(config.daemon.run_dir) / "vms", spawner)
+        self._files = VmFiles(config.vms_dir, spawner)
         self._workforce = Workforce(
             spawner,
             mediator,
@@ -110,6 +109,7 @@ class HostEngine:
             close_fds(entry.fds)
             self._spawner.drop(key)
         self._held = {}
+        self._files.keep_only(self._entries)
         self._mediator.start()
         self._running = True
         loop = asyncio.get_running_loop()

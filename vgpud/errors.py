@@ -80,7 +80,7 @@ class ControlError(VgpudError):
 
 
 class InstanceLockedError(ControlError):
-    """Another vgpud holds the state directory."""
+    """Another vgpud holds a directory, the control socket or the spawner."""
 
     exit_code = ExitCode.CONFLICT
 

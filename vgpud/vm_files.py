@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,12 +25,16 @@ from vgpud.errors import EngineError
 from vgpud.model.mediation import VmFds
 from vgpud.spawner import HeldEntry, Spawner, SpawnerRefusedError, close_fds
 
+log = logging.getLogger(__name__)
+
 PAIRS_PER_KEY = 8
 """A held entry takes 24 descriptors; a pair has two doorbells."""
 
 LISTEN_BACKLOG = 16
 STUB_SOCKET = "stub.sock"
 RING_SOCKET = "ring.sock"
+VM_DIRECTORY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""A VM's directory is named by its UUID."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,21 @@ class VmFiles:
 
     def __init__(self, directory: Path, spawner: Spawner) -> None:
         """`directory` is made if need be; its VMs' directories may be entered by anybody, and
-        each socket is opened to one account only."""
+        each socket is opened to one account only. Raises EngineError."""
         self._directory = directory
         self._spawner = spawner
-        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
-        directory.chmod(0o711)
+        try:
+            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            directory.chmod(0o711)
+        except FileExistsError as error:
+            raise EngineError(
+                f"{directory} is in the way and is not a directory", "Move it away."
+            ) from error
+        except OSError as error:
+            raise EngineError(
+                f"cannot make the directory {directory}: {error.strerror}",
+                "It must belong to the account vgpud runs as.",
+            ) from error
 
     def directory_of(self, vm_uuid: str) -> Path:
         """Where the sockets of a VM are."""
@@ -146,6 +162,10 @@ class VmFiles:
                 if error.error_number != errno.ENOENT:
                     raise
 
+    def keep_only(self, vm_uuids: Collection[str]) -> None:
+        """Remove the directories of all VMs but these: nobody listens on the sockets in them."""
+        remove_vm_directories(self._directory, but=vm_uuids)
+
     def held_keys(self, vm_uuid: str, pairs: int) -> list[str]:
         """Every key that a VM may have something held under, but its workers'."""
         prefix = key_prefix(vm_uuid)
@@ -192,6 +212,18 @@ class VmFiles:
             self._spawner.hold(f"{prefix}bells/{chunk}", bells[start : start + size])
         base = (fds.journal, fds.ring, fds.stub_listener, fds.ring_listener)
         self._spawner.hold(prefix + "base", base, arg=len(fds.host_doorbells))
+
+
+def remove_vm_directories(directory: Path, but: Collection[str] = ()) -> None:
+    """Remove from `directory` what is named like a VM, but for the VMs in `but`."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if VM_DIRECTORY.fullmatch(name) and name not in but:
+            log.info("removing %s: nobody listens there any more", directory / name)
+            shutil.rmtree(directory / name, ignore_errors=True)
 
 
 def _only_fd(entry: HeldEntry | None) -> int:

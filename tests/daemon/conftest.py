@@ -6,10 +6,12 @@ A daemon of the session is never restarted or reconfigured; every test has VMs o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.daemon.guests import Guest, register, registered
+from tests.daemon.place import Place
 from tests.daemon_under_test import RunningDaemon, running_vgpud
 from vgpud.pocl import find_bundled_pocl
 from vgpud.probe import ICD_DIRECTORY
@@ -50,6 +52,18 @@ def vgpud_of_its_own(private_vgpud: RunningDaemon) -> RunningDaemon:
     if private_vgpud.process is None:
         private_vgpud.start()
     return private_vgpud
+
+
+@pytest.fixture
+def place(short_dir: Path) -> Iterator[Place]:
+    """An empty place with the null device; what a test leaves running there is ended."""
+    place = Place(short_dir)
+    place.configure('[device]\nbackend = "null"\n')
+    place.state_dir.mkdir(mode=0o750)
+    short_dir.chmod(0o711)
+    yield place
+    for process in place.processes():
+        process.kill()
 
 
 @pytest.fixture(scope="session")

@@ -6,67 +6,14 @@ import os
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.daemon.place import Place
 from tests.daemon_under_test import BIN, RunningDaemon
 
 CONFLICT = 6
-
-
-@dataclass
-class Place:
-    """A configuration file and the directories it names, for a vgpud that is not to start."""
-
-    base: Path
-
-    @property
-    def config(self) -> Path:
-        return self.base / "vgpud.toml"
-
-    @property
-    def database(self) -> Path:
-        return self.base / "state" / "vgpud.db"
-
-    def configure(self, more: str = "", *, state_dir: Path | None = None) -> None:
-        """Write the configuration; `more` comes behind the section [daemon]."""
-        self.config.write_text(
-            f'[daemon]\nstate_dir = "{state_dir or self.base / "state"}"\n'
-            f'run_dir = "{self.base / "run"}"\n{more}'
-        )
-
-    def start(self) -> subprocess.CompletedProcess[str]:
-        """Run vgpud to its end."""
-        return subprocess.run(
-            [BIN / "vgpud", "--config", self.config],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def processes(self) -> list[psutil.Process]:
-        """What runs here."""
-        return [
-            process
-            for process in psutil.process_iter(["cmdline", "status"])
-            if process.info["status"] != psutil.STATUS_ZOMBIE
-            and any(str(self.base) in word for word in process.info["cmdline"] or ())
-        ]
-
-
-@pytest.fixture
-def place(short_dir: Path) -> Iterator[Place]:
-    place = Place(short_dir)
-    place.configure('[device]\nbackend = "null"\n')
-    (short_dir / "state").mkdir(mode=0o750)
-    yield place
-    for process in place.processes():
-        process.kill()
 
 
 BAD = {

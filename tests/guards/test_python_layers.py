@@ -24,6 +24,7 @@ LAYERS = {
     "vgpud.config": "config",
     "vgpud.systemd": "systemd",
     "vgpud.log": "systemd",
+    "vgpud.directories": "directories",
     "vgpud.pocl": "pocl",
     "vgpud.protocol": "protocol",
     "vgpud.store": "store",
@@ -37,6 +38,7 @@ LAYERS = {
     "vgpud.worker_process": "supply",
     "vgpud.workforce": "supply",
     "vgpud.probe": "supply",
+    "vgpud.instance": "supply",
     "vgpud.engine": "supply",
     "vgpud.reconcile": "reconcile",
     "vgpud.names": "rules",
@@ -64,6 +66,7 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     "model": {"record", "errors"},
     "config": _WORDS,
     "systemd": _WORDS,
+    "directories": _SETTINGS,
     "pocl": set(),
     "protocol": _WORDS,
     "store": _SETTINGS,
@@ -76,7 +79,8 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     "control": _BELOW_RULES | {"reconcile", "rules"},
     "cases": _BELOW_RULES | {"reconcile", "rules"},
     "cli": _WORDS | {"protocol"},
-    "daemon": _BELOW_RULES | {"reconcile", "rules", "control", "systemd", "pocl", "cli"},
+    "daemon": _BELOW_RULES
+    | {"reconcile", "rules", "control", "systemd", "directories", "pocl", "cli"},
     "demo": _SETTINGS | {"protocol", "cli", "pocl"},
 }
 

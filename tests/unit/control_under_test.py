@@ -18,6 +18,7 @@ from vgpud.config import ControlConfig
 from vgpud.control.authz import RolePolicy
 from vgpud.control.dispatch import Dispatch
 from vgpud.control.handlers.context import Context
+from vgpud.control.listener import ControlListener
 from vgpud.control.policy import role_policy
 from vgpud.control.server import ControlServer
 from vgpud.model.engine import DeviceStatus, EngineSnapshot, VmStatus
@@ -92,19 +93,18 @@ class RunningControl:
         self._config = config
         self._favoured_uid = favoured_uid
         self._policy = policy or role_policy(config)
+
+    def start(self) -> None:
+        """Binds the socket, which may raise, and starts the thread and the server in it."""
+        self._listener = ControlListener.bind(
+            self.socket, self._config.socket_mode, self._config.view_group
+        )
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(lambda _, context: self.faults.append(context))
         self._thread = threading.Thread(target=self._loop.run_forever)
-
-    def start(self) -> None:
-        """Starts the thread and the server in it; raises what the server raises, all ended."""
         self._thread.start()
         self.in_loop(self._build)
-        try:
-            asyncio.run_coroutine_threadsafe(self._server.start(), self._loop).result(10)
-        except BaseException:
-            self.stop()
-            raise
+        asyncio.run_coroutine_threadsafe(self._server.start(), self._loop).result(10)
 
     def stop(self) -> None:
         """Ends server and thread."""
@@ -151,7 +151,7 @@ class RunningControl:
             request_shutdown=self.shutdowns.append,
         )
         self._server = ControlServer(
-            self.socket,
+            self._listener,
             self._config,
             Dispatch(context, self._policy),
             favoured_uid=self._favoured_uid,

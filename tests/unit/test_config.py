@@ -102,8 +102,19 @@ def test_one_vm_may_not_queue_more_than_all_together() -> None:
     assert "vms.max_queued_per_vm: expected at most max_queued_total, 1000, is 2000" in said
 
 
-def test_socket_path_too_long_for_the_kernel_is_refused() -> None:
-    assert "control.socket: /" in refusal({"daemon": {"run_dir": "/" + "x" * 100}})
+def test_socket_path_too_long_for_the_kernel_is_refused_by_the_key_that_was_written() -> None:
+    long = "/" + "x" * 107
+    assert "x.toml: daemon.run_dir: " in refusal({"daemon": {"run_dir": long}})
+    assert "x.toml: control.socket: " in refusal({"control": {"socket": long}})
+    assert "x.toml: spawner.socket: " in refusal({"spawner": {"socket": long}})
+
+
+def test_run_directory_must_leave_room_for_the_sockets_of_vms() -> None:
+    longest = "/" + "x" * 55
+    assert config_from_document({"daemon": {"run_dir": longest}}, "x").daemon.run_dir == longest
+    said = refusal({"daemon": {"run_dir": longest + "x"}})
+    assert said.startswith("/etc/x.toml: daemon.run_dir: the path of a Unix socket may have 107")
+    assert said.endswith("/stub.sock would have 108")
 
 
 def test_missing_file_that_was_named_is_refused(short_dir: Path) -> None:

@@ -11,15 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
-import stat
-from pathlib import Path
 from typing import Protocol
 
 from vgpud.config import ControlConfig
-from vgpud.control.peer import Peer, group_id, peer_of
-from vgpud.errors import ControlError
+from vgpud.control.listener import BACKLOG, ControlListener
+from vgpud.control.peer import Peer, peer_of
 from vgpud.protocol.calls import encode_error
 from vgpud.protocol.framing import MessageDecoder, frame
 from vgpud.refusals import MessageTooLarge, TooManyConnections
@@ -27,7 +23,6 @@ from vgpud.refusals import MessageTooLarge, TooManyConnections
 log = logging.getLogger(__name__)
 
 READ_BYTES = 65_536
-BACKLOG = 128
 
 
 class MessageHandler(Protocol):
@@ -38,11 +33,11 @@ class MessageHandler(Protocol):
 
 
 class ControlServer:
-    """Listens at `path` from `start()` until `stop()`. Lives in the event loop."""
+    """Serves a listener from `start()` until `stop()`. Lives in the event loop."""
 
     def __init__(
         self,
-        path: Path,
+        listener: ControlListener,
         config: ControlConfig,
         handler: MessageHandler,
         *,
@@ -51,13 +46,13 @@ class ControlServer:
         """Takes ready parts.
 
         Args:
-            path: where to listen.
+            listener: where to listen; its file is removed by `stop()`.
             config: the limits.
             handler: what answers.
             favoured_uid: an account that others cannot lock out by holding all connections: it
                 may have as many again. None favours nobody.
         """
-        self._path = path
+        self._listener = listener
         self._config = config
         self._handler = handler
         self._favoured_uid = favoured_uid
@@ -65,16 +60,15 @@ class ControlServer:
         self._connections: set[asyncio.Task[None]] = set()
 
     def reload(self, config: ControlConfig) -> None:
-        """Takes over new limits, for messages and connections to come."""
+        """Takes over new limits, for messages and connections to come, and the socket's group."""
         self._config = config
+        self._listener.give_to_group(config.view_group)
 
     async def start(self) -> None:
-        """Begins to listen. The directory must exist.
-
-        Raises ControlError: the path is taken by something else, or cannot be bound.
-        """
-        listener = self._bind()
-        self._server = await asyncio.start_unix_server(self._accept, sock=listener, backlog=BACKLOG)
+        """Begins to serve, first those who connected before."""
+        self._server = await asyncio.start_unix_server(
+            self._accept, sock=self._listener.socket, backlog=BACKLOG
+        )
 
     async def stop(self) -> None:
         """Stops listening, ends all connections and removes the socket. Answers are out by then."""
@@ -86,36 +80,7 @@ class ControlServer:
         await asyncio.gather(*self._connections, return_exceptions=True)
         await self._server.wait_closed()
         self._server = None
-        self._path.unlink(missing_ok=True)
-
-    def _bind(self) -> socket.socket:
-        _remove_stale(self._path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(os.fspath(self._path))
-            # Nobody can connect before listen(), so there is no moment with another mode.
-            self._path.chmod(self._config.socket_mode)
-            self._give_to_group()
-        except OSError as error:
-            listener.close()
-            raise ControlError(
-                f"cannot listen on {self._path}: {error.strerror or error}",
-                "Its directory must exist and belong to the account vgpud runs as.",
-            ) from error
-        return listener
-
-    def _give_to_group(self) -> None:
-        gid = group_id(self._config.view_group)
-        if gid is None:
-            return
-        try:
-            os.chown(self._path, -1, gid)
-        except PermissionError:
-            log.warning(
-                "%s stays with this account's group: vgpud may not give it to group %s",
-                self._path,
-                self._config.view_group,
-            )
+        self._listener.close()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve_and_close(reader, writer))
@@ -186,26 +151,3 @@ class ControlServer:
         writer.write(frame(answer))
         async with asyncio.timeout(self._config.message_timeout_ms / 1000):
             await writer.drain()
-
-
-def _remove_stale(path: Path) -> None:
-    """Makes way for a new socket: only for the dead one that a killed daemon left behind."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise ControlError(f"cannot look at {path}: {error.strerror or error}") from error
-    if not stat.S_ISSOCK(mode):
-        raise ControlError(f"{path} is in the way and is not a socket", "Move it away.")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(os.fspath(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise ControlError(f"cannot replace {path}: {error.strerror or error}") from error
-        else:
-            raise ControlError(
-                f"another daemon answers on {path}", "Stop it first, or use another socket."
-            )

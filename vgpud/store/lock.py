@@ -1,4 +1,4 @@
-"""One daemon per state directory."""
+"""One daemon per directory: whoever keeps things in it holds its lock."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ class InstanceLock:
         os.close(self._fd)
 
 
-def acquire_instance_lock(path: Path) -> InstanceLock:
+def acquire_instance_lock(path: Path, key: str = "state_dir") -> InstanceLock:
     """Takes the lock at `path` without waiting; its directory must exist.
+
+    Args:
+        path: the file to lock.
+        key: the configuration key that names its directory, for the advice.
 
     Raises:
         InstanceLockedError: another process holds it; its pid is named.
@@ -34,7 +38,7 @@ def acquire_instance_lock(path: Path) -> InstanceLock:
     except OSError as error:
         raise StoreError(
             f"cannot open the lock {path}: {error.strerror}",
-            "The state directory must exist and belong to the account vgpud runs as.",
+            f"The directory of {key} must exist and belong to the account vgpud runs as.",
         ) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,7 +49,7 @@ def acquire_instance_lock(path: Path) -> InstanceLock:
             raise StoreError(f"cannot lock {path}: {error.strerror}") from error
         raise InstanceLockedError(
             f"another vgpud (pid {holder or 'unknown'}) holds {path}",
-            "Stop it first, or use another state_dir.",
+            f"Stop it first, or use another {key}.",
         ) from error
     # Written for people and for the message above; the lock itself is the kernel's.
     os.ftruncate(fd, 0)
