@@ -30,7 +30,7 @@ from vgpud.control.policy import role_policy
 from vgpud.control.server import ControlServer
 from vgpud.directories import give_directory, make_directories
 from vgpud.engine import HostEngine, limits_of
-from vgpud.errors import ConfigError, ExitCode, NoDaemonError, VgpudError
+from vgpud.errors import ConfigError, ExitCode, NoDaemonError, StoreError, VgpudError
 from vgpud.instance import claim_spawner
 from vgpud.log import say_error, start_logging
 from vgpud.mediator import Mediator
@@ -120,7 +120,7 @@ class Daemon:
         await server.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_shutdown, False)
-        reload = partial(self._reload, engine, server, dispatch)
+        reload = partial(self._reload, engine, reconciler, server, dispatch)
         loop.add_signal_handler(signal.SIGHUP, reload)
         tasks = [loop.create_task(reconciler.run()), loop.create_task(self._ping())]
 
@@ -167,24 +167,35 @@ class Daemon:
         self._exit_code = ExitCode.NEGATIVE
         self._end.set()
 
-    def _reload(self, engine: HostEngine, server: ControlServer, dispatch: Dispatch) -> None:
+    def _reload(
+        self,
+        engine: HostEngine,
+        reconciler: Reconciler,
+        server: ControlServer,
+        dispatch: Dispatch,
+    ) -> None:
         self._service.reloading()
         try:
             config = load_config(self._config_path)
             engine.reload(config)
         except VgpudError as error:
             log.error("reload: keeping the old configuration: %s", error)
-            outcome = "reload refused, see the log; serving with the old configuration"
-        else:
-            outcome = "reloaded"
-            self._config = config
-            server.reload(config.control)
-            dispatch.policy = role_policy(config.control)
-            logging.getLogger().setLevel(config.daemon.log_level.upper())
-            for key in needs_restart(self._started_with, config):
-                log.warning("reload: %s has changed and takes effect at the next start", key)
-            log.info("reload: done")
-        self._service.ready(outcome)
+            self._service.ready("reload refused, see the log; serving with the old configuration")
+            return
+        self._config = config
+        server.reload(config.control)
+        dispatch.policy = role_policy(config.control)
+        logging.getLogger().setLevel(config.daemon.log_level.upper())
+        for key in needs_restart(self._started_with, config):
+            log.warning("reload: %s has changed and takes effect at the next start", key)
+        try:
+            # Who runs QEMU may be another one now, and with it whom the VMs' sockets belong to.
+            pending = len(reconciler.apply_anew())
+        except StoreError as error:
+            log.error("reload: the VMs stay as they are: %s", error)
+            pending = 1
+        log.info("reload: done")
+        self._service.ready("reloaded, but not all is applied" if pending else "reloaded")
 
     async def _ping(self) -> None:
         interval_s = self._service.watchdog_interval_s()

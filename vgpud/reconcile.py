@@ -80,10 +80,11 @@ class Reconciler:
         """What is stored, but not taken over, as of the last attempt."""
         return tuple(self._failures.values())
 
-    def forget_applied(self) -> None:
-        """Assumes that the engine knows nothing, as after it was started anew."""
-        self._pools.clear()
-        self._vms.clear()
+    def apply_anew(self) -> tuple[ReconcileError, ...]:
+        """Sends everything, as after a reload that changed what it means; else as `apply()`."""
+        self._pools = dict.fromkeys(self._pools)
+        self._vms = dict.fromkeys(self._vms)
+        return self.apply()
 
     def apply(self) -> tuple[ReconcileError, ...]:
         """Sends all differences and returns what failed; one failure does not stop the rest.
@@ -128,7 +129,10 @@ class Reconciler:
             self._failed.clear()
 
     def _try_again(self) -> None:
+        """Applies what failed, unless somebody else's change has done so meanwhile."""
         before = len(self._failures)
+        if not before:
+            return
         try:
             self.apply()
         except StoreError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +15,8 @@ from tests.daemon_under_test import ROOT, RunningDaemon
 from tests.ring_abi import DEVICE_INFO, Kind, Status, Submission, op_alloc, op_nop
 from tests.stub_client import Opcode
 from vgpud.daemon import RESTART_KEYS
+
+ONLY_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
 
 def reload(daemon: RunningDaemon, config: str) -> str:
@@ -100,6 +104,32 @@ def test_the_time_for_a_shutdown_changes_at_once(
         assert vgpud_of_its_own.end(signal.SIGTERM) == 0
     vgpud_of_its_own.start()
     assert "still running after 0.05 s" in vgpud_of_its_own.log.read_text()
+
+
+@ONLY_ROOT
+def test_the_account_that_runs_qemu_changes_for_the_vms_there_are(
+    vgpud_of_its_own: RunningDaemon, config: str
+) -> None:
+    uid = uuid.uuid4()
+    reload(vgpud_of_its_own, config + '[vms]\nqemu_user = "nobody"\n')
+    done = vgpud_of_its_own.admin("register-vm", f"--vm-uuid={uid}")
+    assert done.returncode == 0, done.stderr
+    socket = vgpud_of_its_own.run_dir / "vms" / str(uid) / "stub.sock"
+    assert socket.owner() == "nobody"
+    assert "next start" not in reload(vgpud_of_its_own, config + '[vms]\nqemu_user = "daemon"\n')
+    assert socket.owner() == "daemon"
+    vgpud_of_its_own.admin("remove-vm", f"--vm-uuid={uid}")
+
+
+@ONLY_ROOT
+def test_the_control_socket_goes_to_another_group_and_back(
+    vgpud_of_its_own: RunningDaemon, config: str
+) -> None:
+    before = vgpud_of_its_own.control_socket.group()
+    reload(vgpud_of_its_own, config + '[control]\nview_group = "games"\n')
+    assert vgpud_of_its_own.control_socket.group() == "games"
+    reload(vgpud_of_its_own, config + '[control]\nview_group = ""\n')
+    assert vgpud_of_its_own.control_socket.group() == before
 
 
 MIXED = """

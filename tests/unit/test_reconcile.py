@@ -142,14 +142,29 @@ def test_a_pool_is_removed_after_its_vms(
     assert engine.calls == [f"remove_vm {UUID_1}", "remove_pool B"]
 
 
-def test_a_new_engine_is_told_everything(store: Store, engine: EngineDouble) -> None:
+def test_all_is_sent_again_when_what_it_means_has_changed(
+    store: Store, engine: EngineDouble
+) -> None:
     register(store, UUID_1, 1)
     reconciler = Reconciler(store, engine)
     reconciler.apply()
     engine.calls.clear()
-    reconciler.forget_applied()
+    assert reconciler.apply_anew() == ()
+    assert engine.calls == ["set_pool A", "set_pool B", f"set_vm {UUID_1}"]
+
+
+def test_a_removal_that_failed_is_not_forgotten_when_all_is_sent_again(
+    store: Store, engine: EngineDouble
+) -> None:
+    register(store, UUID_1, 1)
+    reconciler = Reconciler(store, engine)
     reconciler.apply()
-    assert len(engine.calls) == 3
+    engine.broken[UUID_1] = BROKEN
+    remove(store, UUID_1)
+    reconciler.apply()
+    del engine.broken[UUID_1]
+    assert reconciler.apply_anew() == ()
+    assert engine.vms == {}
 
 
 def test_pending_work_is_tried_again_by_itself(
