@@ -95,7 +95,7 @@ class SpawnerConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class VmsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Section [vms]: what every VM gets: queue depths and the shared-memory ring."""
 
-    qemu_user: str = "libvirt-qemu"
+    qemu_user: str = ""
     max_queued_per_vm: Annotated[int, Meta(ge=16, le=32_768)] = 1_024
     max_queued_total: Count = 65_536
     ring_queue_pairs: Annotated[int, Meta(ge=1, le=64)] = 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +21,7 @@ from vgpud.model.mediation import EngineLimits, PriorityScope, VmFds, VmIdentity
 from vgpud.model.pool import Pool
 from vgpud.model.vm import PeerRule, Vm
 from vgpud.probe import Device, with_quota
+from vgpud.qemu_account import qemu_uid
 from vgpud.spawner import HeldEntry, Spawner, close_fds
 from vgpud.vm_files import VmFiles, VmFileSizes
 from vgpud.worker_process import Tenant
@@ -251,16 +251,7 @@ class HostEngine:
     def _uid_of(self, peer: PeerRule) -> int:
         if peer.uid is not None:
             return peer.uid
-        name = self._config.vms.qemu_user
-        if name.isdecimal():
-            return int(name)
-        try:
-            return pwd.getpwnam(name).pw_uid
-        except KeyError:
-            raise EngineError(
-                f"there is no account {name}, which is to run QEMU",
-                "Set [vms] qemu_user in vgpud.toml, or register the VM with --peer=uid:N.",
-            ) from None
+        return qemu_uid(self._config.vms.qemu_user)
 
     def _tenant_empty(self, tenant: Tenant) -> None:
         """A retired VM has no workers any more."""

@@ -103,6 +103,12 @@ class TimeoutExpiredError(VgpudError):
     exit_code = ExitCode.TIMEOUT
 
 
+class OutputError(VgpudError):
+    """The answer cannot be written; what was asked for has been done."""
+
+    advice = "What was asked for has been done all the same."
+
+
 class UsageError(VgpudError):
     """The command line cannot be understood."""
 
@@ -110,10 +116,18 @@ class UsageError(VgpudError):
 
 
 class ReconcileError(FactError):
-    """One object of the store could not be moved to the engine."""
+    """One object of the store could not be moved to the engine.
+
+    `remedy` is a whole sentence that says what to do about it, or empty.
+    """
 
     subject: str
     reason: str
+    remedy: str = ""
+
+    @property
+    def next_step(self) -> str:
+        return self.remedy
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.reason}"

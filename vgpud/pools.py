@@ -6,6 +6,9 @@ from vgpud.model.pool import Pool
 from vgpud.names import DESCRIPTION_MAX_CHARACTERS, NAME_MAX_CHARACTERS, parse_text
 from vgpud.refusals import InvalidArgument, PoolDisabled, PoolExists, PoolNotFound
 
+FIRST_POOLS = (Pool("A", "Pool A"), Pool("B", "Pool B"))
+"""What a new installation starts with."""
+
 
 def parse_pool_id(text: str) -> str:
     """Checks a pool id: one ASCII letter or digit; case counts. Raises InvalidArgument."""
@@ -19,6 +22,9 @@ def new_pool(
 ) -> Pool:
     """The pool to create, enabled.
 
+    One that the installation made, and that nobody has changed since, may be created once all the
+    same: to get a name or a description from somebody.
+
     Args:
         held: the pool that has this id now, if any.
         pool_id: checked by `parse_pool_id`.
@@ -29,12 +35,15 @@ def new_pool(
         PoolExists: the id is taken.
         InvalidArgument: a text is empty, too long or not printable.
     """
-    if held is not None:
+    names_it = pool_name is not None or description is not None
+    if held is not None and not (names_it and held in FIRST_POOLS):
         raise PoolExists(pool_id)
     if pool_name is not None:
         parse_text("pool_name", pool_name, NAME_MAX_CHARACTERS)
     if description is not None:
         parse_text("description", description, DESCRIPTION_MAX_CHARACTERS)
+    if pool_name is None and held is not None:
+        pool_name = held.pool_name
     return Pool(pool_id=pool_id, pool_name=pool_name, description=description)
 
 

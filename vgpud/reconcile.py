@@ -157,11 +157,13 @@ class Reconciler:
         try:
             action(argument)
         except (EngineError, OSError) as error:
-            reason = str(error)
-            if isinstance(error, OSError) and error.strerror:
+            reason, remedy = str(error), ""
+            if isinstance(error, EngineError):
+                remedy = error.next_step
+            elif error.strerror:
                 reason = ": ".join(filter(None, (error.filename, error.strerror)))
-            failure = ReconcileError(subject, reason)
+            failure = ReconcileError(subject, reason, remedy)
             self._failures[subject] = failure
-            log.warning("not applied: %s", failure)
+            log.warning("not applied: %s. %s", failure, remedy or "It is tried again.")
             return False
         return True

@@ -98,6 +98,9 @@ class MalformedMessage(RequestError):
 class MessageTooLarge(RequestError):
     """A message exceeds the limit; the connection is closed after this answer."""
 
+    exit_code = ExitCode.USAGE
+    advice = "Make the values shorter, or raise max_message_bytes in [control]."
+
     limit_bytes: int
 
     def __str__(self) -> str:
@@ -166,7 +169,10 @@ class PoolExists(RuleError):
     """A pool of this id exists already."""
 
     exit_code = ExitCode.CONFLICT
-    advice = "Choose another --pool-id; `vgpu-admin list-pools` shows those taken."
+    advice = (
+        "Choose another --pool-id; `vgpu-admin list-pools` shows those taken. "
+        "Pools A and B exist from the start, and create-pool names each of them once."
+    )
 
     pool_id: str
 
@@ -198,7 +204,7 @@ class VmNotFound(RuleError):
     vm: str
 
     def __str__(self) -> str:
-        return f"no VM {self.vm} is registered"
+        return f"no VM {self.vm!r} is registered"
 
 
 class VmExists(RuleError):
@@ -243,13 +249,21 @@ class AmbiguousVm(RuleError):
 
 
 class StoredNotApplied(RequestError):
-    """The change is stored, but the engine has not taken it over yet."""
+    """The change is stored, but the engine has not taken it over yet.
+
+    `remedy` is a whole sentence that says what to do about the cause, or empty.
+    """
 
     advice = (
         "The change is kept and vgpud goes on trying; `vgpu-admin status` shows what is pending."
     )
 
     reason: str
+    remedy: str = ""
+
+    @property
+    def next_step(self) -> str:
+        return f"{self.remedy} {self.advice}".lstrip()
 
     def __str__(self) -> str:
         return f"stored, but not applied yet: {self.reason}"

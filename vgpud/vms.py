@@ -12,6 +12,7 @@ from vgpud.refusals import AmbiguousVm, InvalidArgument, VmExists, VmIdInUse, Vm
 DEFAULT_POOL_ID = "A"
 
 _UUID_DIGITS = re.compile(r"[0-9a-fA-F]{32}")
+_NAME_OF_NAMELESS = re.compile(r"VM-([1-9][0-9]{0,9})")
 _UUID_DASHED = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -66,6 +67,12 @@ def new_vm(wanted: Vm, held: Vm | None, holder_of_id: Vm | None) -> Vm:
     if holder_of_id is not None:
         raise VmIdInUse(wanted.vm_id, holder_of_id.vm_uuid)
     return wanted
+
+
+def stands_for_id(name: str) -> int | None:
+    """The vm_id in what a VM without a name is shown as, such as VM-9; None for any other text."""
+    found = _NAME_OF_NAMELESS.fullmatch(name)
+    return int(found[1]) if found else None
 
 
 def only_vm(matches: Sequence[Vm], asked_for: str) -> Vm:

@@ -39,6 +39,7 @@ LAYERS = {
     "vgpud.workforce": "supply",
     "vgpud.probe": "supply",
     "vgpud.instance": "supply",
+    "vgpud.qemu_account": "supply",
     "vgpud.engine": "supply",
     "vgpud.reconcile": "reconcile",
     "vgpud.names": "rules",

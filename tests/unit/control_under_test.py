@@ -21,6 +21,7 @@ from vgpud.control.handlers.context import Context
 from vgpud.control.listener import ControlListener
 from vgpud.control.policy import role_policy
 from vgpud.control.server import ControlServer
+from vgpud.errors import EngineError
 from vgpud.model.engine import DeviceStatus, EngineSnapshot, VmStatus
 from vgpud.model.pool import Pool
 from vgpud.model.vm import Vm
@@ -44,7 +45,7 @@ class EngineDouble:
     pools: dict[str, Pool] = field(default_factory=dict)
     vms: dict[str, Vm] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
-    broken: dict[str, OSError] = field(default_factory=dict)
+    broken: dict[str, OSError | EngineError] = field(default_factory=dict)
     live: dict[str, VmStatus] = field(default_factory=dict)
 
     def set_pool(self, pool: Pool) -> None:

@@ -21,8 +21,10 @@ from tests.unit.control_under_test import UUID_1, UUID_2, UUID_3, RunningControl
 from vgpud.cli.admin import COMMANDS, build_parser, main
 from vgpud.cli.client import error_from_reply
 from vgpud.cli.shutdown import request_shutdown
+from vgpud.cli.vms import VM_ID_MAX
 from vgpud.control.authz import RolePolicy
 from vgpud.errors import NoDaemonError, VgpudError
+from vgpud.model import vm as model_vm
 from vgpud.refusals import PoolExists
 
 
@@ -170,7 +172,7 @@ def test_json_test_covers_every_command() -> None:
         (("create-pool", "--pool-id=A"), 6, "creating pool A: there already is a pool A."),
         (("show-pool", "--pool-id=Z"), 5, "showing pool Z: there is no pool Z."),
         (("show-pool", "--pool-id=ZZ"), 2, "pool_id is 'ZZ', expected one letter or digit"),
-        (("show-vm", "--vm-name=x"), 5, "showing VM x: no VM x is registered."),
+        (("show-vm", "--vm-name=x"), 5, "showing VM 'x': no VM 'x' is registered."),
         (("register-vm", "--vm-uuid=abc123"), 2, "expected a UUID such as"),
         (("register-vm", f"--vm-uuid={UUID_1}", "--pool=Z"), 5, "there is no pool Z"),
         (("register-vm", f"--vm-uuid={UUID_1}", "--vm-id=0"), 2, "1 to 2147483647"),
@@ -179,7 +181,21 @@ def test_json_test_covers_every_command() -> None:
         (("show-vm",), 2, "--vm-uuid --vm-name is required"),
         (("show-vm", "--vm-uuid=a", "--vm-name=b"), 2, "not allowed with"),
         (("show-pool", "--pool=A"), 2, "required: --pool-id"),
+        (("register-vm", f"--vm-uuid={UUID_1}", "--vm-id=1_0"), 2, "'1_0' is not a number from 1"),
+        (("register-vm", f"--vm-uuid={UUID_1}", f"--vm-id={10**20}"), 2, "a number from 1 to 2147"),
+        (("show-vm", "--vm-name=\udcff"), 2, r"vm_name is '\udcff', expected text in UTF-8"),
+        (("remove-vm", "--vm-name=x\nCRITICAL"), 2, r"VM 'x\nCRITICAL': vm_name is 'x\nCRITICAL'"),
+        (("remove-vm", "--vm-uuid=x\nCRITICAL"), 2, r"removing VM x\nCRITICAL: vm_uuid is"),
+        (("show-pool", "--pool-id=\x1b[31m"), 2, r"showing pool \x1b[31m: pool_id is"),
+        (
+            ("create-pool", "--pool-id=C", f"--description={'x' * 100_000}"),
+            2,
+            "the message exceeds",
+        ),
+        (("delete-pool", "--pool-id=A"), 2, "there is no command 'delete-pool'. See"),
         (("list-pools", "--timeout=0"), 2, "not from 0 to 86400"),
+        (("list-pools", "--timeout=abc"), 2, "'abc' is not from 0 to 86400"),
+        (("list-pools", "--timeout=nan"), 2, "'nan' is not from 0 to 86400"),
         (("list-pols",), 2, "there is no command 'list-pols'. Did you mean list-pools?"),
         (("help", "list-pols"), 2, "Did you mean list-pools?"),
     ],
@@ -191,6 +207,10 @@ def test_a_failure_is_one_line_with_cause_advice_and_code(
     assert (ran.code, ran.out) == (code, "")
     assert ran.err.startswith("vgpu-admin: ") and said in ran.err
     assert re.search(r"\[[A-Za-z]+\]\n\Z", ran.err) and ran.err.count("\n") == 1
+
+
+def test_vm_ids_have_the_same_limit_here_and_there() -> None:
+    assert VM_ID_MAX == model_vm.VM_ID_MAX and model_vm.VM_ID_MIN == 1
 
 
 def test_a_change_that_is_not_applied_yet_is_a_negative_answer(
@@ -307,21 +327,6 @@ def test_help_and_version_exit_zero_and_no_command_is_a_usage_error(admin: Admin
     assert "--pool-id" in admin("help", "show-pool").out
     assert re.fullmatch(r"vgpu-admin \d+\.\d+\.\d+\n", admin("--version").out)
     assert admin().code == 2
-
-
-def test_a_reader_that_stops_is_no_failure(control: RunningControl) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    done = subprocess.run(
-        [sys.executable, "-m", "vgpud.cli.admin", "list-pools"],
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-        timeout=30,
-        check=False,
-    )
-    os.close(writing)
-    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_nothing_slow_is_loaded() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.unit.control_under_test import UUID_1, UUID_2, RunningControl, running_control
 from vgpud.control.authz import RolePolicy
+from vgpud.errors import EngineError
 from vgpud.store.store import AuditOutcome
 
 NOBODY = RolePolicy(frozenset())
@@ -108,6 +109,43 @@ def test_vms_are_found_by_uuid_or_by_a_name_that_is_unique(control: RunningContr
     assert control.call("ShowVm", vm_uuid=UUID_2)["parameters"]["vm"]["vm_id"] == 2
 
 
+def test_a_vm_without_a_name_is_found_by_what_it_is_shown_as(control: RunningControl) -> None:
+    control.call("RegisterVm", vm_uuid=UUID_1, vm_id=9)
+    assert control.call("ShowVm", vm_name="VM-9")["parameters"]["vm"]["vm_uuid"] == UUID_1
+    assert control.call("ShowVm", vm_name="VM-09")["error"] == f"{ADMIN}.VmNotFound"
+    control.call("RegisterVm", vm_uuid=UUID_2, vm_id=2, vm_name="VM-9")
+    assert control.call("ShowVm", vm_name="VM-9")["parameters"]["vm"]["vm_uuid"] == UUID_2
+    assert control.call("ShowVm", vm_name="VM-2")["error"] == f"{ADMIN}.VmNotFound"
+
+
+@pytest.mark.parametrize("method", ["ShowVm", "RemoveVm"])
+@pytest.mark.parametrize("name", ["\ud800", "x\nCRITICAL vgpud: forged", "\x1b[31m", ""])
+def test_a_name_that_no_vm_can_have_is_an_invalid_argument(
+    control: RunningControl, method: str, name: str
+) -> None:
+    refused = control.call(method, vm_name=name)
+    assert refused["error"] == f"{ADMIN}.InvalidArgument"
+    assert (refused["parameters"]["parameter"], refused["parameters"]["value"]) == ("vm_name", name)
+    assert all((entry.error or "").isprintable() for entry in control.audit())
+
+
+def test_the_first_pools_are_named_once(control: RunningControl) -> None:
+    named = control.call("CreatePool", pool_id="A", pool_name="Production Pool")
+    assert named["parameters"]["pool"]["pool_name"] == "Production Pool"
+    assert control.engine.pools["A"].pool_name == "Production Pool"
+    described = control.call("CreatePool", pool_id="B", description="for the night")
+    assert described["parameters"]["pool"]["pool_name"] == "Pool B"
+    for pool_id in ("A", "B"):
+        again = control.call("CreatePool", pool_id=pool_id, pool_name="Other")
+        assert again["error"] == f"{ADMIN}.PoolExists"
+
+
+def test_a_first_pool_that_somebody_has_changed_is_not_named(control: RunningControl) -> None:
+    control.call("DisablePool", pool_id="A")
+    refused = control.call("CreatePool", pool_id="A", pool_name="Production Pool")
+    assert refused["error"] == f"{ADMIN}.PoolExists"
+
+
 @pytest.mark.parametrize("both", [{}, {"vm_uuid": UUID_1, "vm_name": "x"}])
 def test_a_vm_is_named_by_exactly_one_thing(control: RunningControl, both: dict[str, str]) -> None:
     assert control.call("RemoveVm", **both)["error"] == f"{ADMIN}.InvalidArgument"
@@ -147,6 +185,19 @@ def test_a_change_the_engine_refuses_is_stored_not_applied(control: RunningContr
     status = control.call("Status")["parameters"]["daemon"]
     assert status["pending"] == [f"VM {UUID_1}: No space left on device"]
     assert [entry.outcome.value for entry in control.audit()] == ["stored", "not_applied"]
+
+
+def test_what_to_do_about_a_change_that_is_not_applied_comes_with_it(
+    control: RunningControl,
+) -> None:
+    control.engine.broken[UUID_1] = EngineError("there is no account q", "Make it.")
+    reply = control.call("RegisterVm", vm_uuid=UUID_1)
+    assert reply["parameters"] == {
+        "reason": f"VM {UUID_1}: there is no account q",
+        "remedy": "Make it.",
+    }
+    status = control.call("Status")["parameters"]["daemon"]
+    assert status["pending"] == [f"VM {UUID_1}: there is no account q. Make it."]
 
 
 def test_what_is_pending_for_one_is_no_answer_to_another(control: RunningControl) -> None:

@@ -16,6 +16,7 @@ from vgpud.errors import StoreError
 from vgpud.model.pool import Pool
 from vgpud.model.priority import Priority
 from vgpud.model.vm import PeerRule, Vm, VmObserved
+from vgpud.pools import FIRST_POOLS
 from vgpud.store.queries import load_migrations, load_queries, load_schema, parse_queries
 from vgpud.store.store import AuditEntry, AuditOutcome, Store
 
@@ -77,7 +78,7 @@ def test_query_defined_twice_is_refused() -> None:
 
 def test_first_start_creates_pools_a_and_b(store: Store) -> None:
     pools = store.list_pools()
-    assert pools == [Pool("A", "Pool A"), Pool("B", "Pool B")]
+    assert pools == [Pool("A", "Pool A"), Pool("B", "Pool B")] == list(FIRST_POOLS)
     assert all(len(pool.created_at) == len("2026-01-11 10:00:00") for pool in pools)
 
 

@@ -35,6 +35,7 @@ from vgpud.refusals import (
     SERVICE_ERRORS,
     SERVICE_INTERFACE,
     InterfaceNotFound,
+    InvalidArgument,
     InvalidParameter,
     MalformedMessage,
     MessageTooLarge,
@@ -154,7 +155,6 @@ def test_a_message_is_read_as_it_was_written() -> None:
         (RegisterVm, {"vm_uuid": "u", "priority": 2}, "priority"),
         (RegisterVm, {"vm_uuid": "u", "vm_id": True}, "vm_id"),
         (RegisterVm, {"vm_uuid": "u", "vm_id": 1.0}, "vm_id"),
-        (RegisterVm, {"vm_uuid": "u", "vm_id": 2**63}, "vm_id"),
         (messages.ListPoolsReply, {"pools": {}}, "pools"),
         (messages.ListPoolsReply, {"pools": [{}]}, "pools.pool_id"),
     ],
@@ -165,6 +165,23 @@ def test_a_parameter_that_does_not_fit_is_named(
     with pytest.raises(InvalidParameter) as refused:
         from_wire(cls, values, strict=True)
     assert refused.value.parameter == named
+
+
+@pytest.mark.parametrize(
+    ("values", "named", "value"),
+    [
+        ({"vm_uuid": "u", "vm_id": 2**63}, "vm_id", str(2**63)),
+        ({"vm_uuid": "u", "vm_name": "\ud800"}, "vm_name", "\ud800"),
+        ({"vm_uuid": "\udcff"}, "vm_uuid", "\udcff"),
+    ],
+)
+def test_a_value_that_nothing_else_could_take_is_refused_with_what_is_expected(
+    values: dict[str, Any], named: str, value: str
+) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        from_wire(RegisterVm, values, strict=True)
+    assert (refused.value.parameter, refused.value.value) == (named, value)
+    assert str(refused.value).isprintable()
 
 
 def test_a_client_understands_a_newer_daemon() -> None:

@@ -16,7 +16,9 @@ import vgpud
 from vgpud.cli import pools, status, vms
 from vgpud.cli.client import DEFAULT_SOCKET, Client
 from vgpud.cli.command import Command
-from vgpud.errors import ExitCode, UsageError, VgpudError
+from vgpud.cli.report import as_json, as_line, write
+from vgpud.cli.values import seconds
+from vgpud.errors import ExitCode, OutputError, UsageError, VgpudError
 
 PROGRAM = "vgpu-admin"
 TIMEOUT_S = 10.0
@@ -85,24 +87,17 @@ def _add_common(parser: argparse.ArgumentParser, *, at_command: bool) -> None:
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=default(TIMEOUT_S),
         help=f"how long to wait for the answer (default {TIMEOUT_S:g})",
     )
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 86400 seconds")
-    return seconds
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; errors go to standard error in one line."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     attempt = "reading the command line"
     try:
-        words = list(sys.argv[1:] if arguments is None else arguments)
         parser = build_parser(only=_command_word(words))
         options = parser.parse_args(words)
         if options.command is None:
@@ -114,29 +109,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         attempt = command.attempt(options)
         socket_path = options.socket or os.environ.get("VGPUD_SOCKET") or DEFAULT_SOCKET
         output = command.run(Client(socket_path, options.timeout), options)
+        write(json.dumps(output.answer, indent=2) if options.json else output.text)
     except VgpudError as error:
-        print(_explain(attempt, error), file=sys.stderr)
+        print(as_line(PROGRAM, attempt, error), file=sys.stderr)
+        if "--json" in words and not isinstance(error, OutputError):
+            write(as_json(error))
         return error.exit_code
     except KeyboardInterrupt:
         print(f"{PROGRAM}: {attempt}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    text = json.dumps(output.answer, indent=2) if options.json else output.text
-    _print(text)
     return ExitCode.OK
-
-
-def _explain(attempt: str, error: VgpudError) -> str:
-    next_step = f" {error.next_step}" if error.next_step else ""
-    return f"{PROGRAM}: {attempt}: {error}.{next_step} [{error.code}]"
-
-
-def _print(text: str) -> None:
-    """Prints; a reader that has seen enough, as `head`, is no error."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # The interpreter flushes once more when it ends, and would complain then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _help(topic: str | None) -> int:
@@ -176,7 +158,8 @@ def _command_word(words: Sequence[str]) -> str | None:
 def _probably_meant(word: str) -> str:
     import difflib  # Only a mistake needs it; else every command would load it.
 
-    close = difflib.get_close_matches(word, [*COMMANDS, "help"], n=1)
+    # Strict: the command with the opposite effect often differs in a few letters only.
+    close = difflib.get_close_matches(word, [*COMMANDS, "help"], n=1, cutoff=0.8)
     return f"Did you mean {close[0]}? " if close else ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import struct
 import time
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from vgpud.refusals import (
     ADMIN_ERRORS,
     SERVICE_ERRORS,
     InterfaceNotFound,
+    InvalidArgument,
     InvalidParameter,
     MalformedMessage,
     RequestError,
@@ -62,15 +64,14 @@ class Client:
             raise error_from_reply(reply.error, reply.parameters)
         try:
             return from_wire(reply_type, reply.parameters, strict=False), reply.parameters
-        except InvalidParameter as error:
+        except (InvalidParameter, InvalidArgument) as error:
             raise _not_understood(f"it lacks {error.parameter}") from error
 
     def _exchange(self, call: Call) -> Reply:
         deadline = time.monotonic() + self._timeout_s
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             try:
-                connection.settimeout(self._timeout_s)
-                connection.connect(self._socket_path)
+                self._connect(connection)
                 # A daemon that closes while we write may have answered why: read that.
                 with contextlib.suppress(BrokenPipeError):
                     connection.sendall(frame(encode_call(call)))
@@ -84,6 +85,18 @@ class Client:
                 raise self._unreachable(error) from error
             except MalformedMessage as error:
                 raise _not_understood(error.reason) from error
+
+    def _connect(self, connection: socket.socket) -> None:
+        """Waits in the queue of a daemon that is busy, too. Raises TimeoutError, or OSError."""
+        # Only a blocking connect() waits for room in that queue, and for no longer than to send.
+        whole, part = divmod(self._timeout_s, 1)
+        limit = struct.pack("@ll", int(whole), max(int(part * 1_000_000), 1))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        try:
+            connection.connect(self._socket_path)
+        except BlockingIOError as error:
+            raise TimeoutError from error
+        connection.settimeout(self._timeout_s)
 
     def _receive(self, connection: socket.socket, deadline: float) -> Reply:
         decoder = MessageDecoder(REPLY_BYTES_MAX)
@@ -120,9 +133,10 @@ def error_from_reply(name: str, parameters: dict[str, Any]) -> VgpudError:
         if cls is InterfaceNotFound:
             return InterfaceNotFound(str(parameters["interface"]))
         if cls is not None:
-            return cls(**{name: parameters[name] for name in cls.field_defaults})
-    except KeyError as error:
-        return _not_understood(f"{name} lacks {error}")
+            given = {name: parameters[name] for name in cls.field_defaults if name in parameters}
+            return cls(**given)
+    except (KeyError, TypeError) as error:
+        return _not_understood(f"{name} lacks a parameter: {error}")
     return VgpudError(f"the daemon answered {name} {parameters}")
 
 

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.render import vm_block, vm_list
+from vgpud.cli.values import whole_number
 from vgpud.model.priority import Priority
 from vgpud.protocol.messages import (
     ListVms,
@@ -20,6 +21,7 @@ from vgpud.protocol.messages import (
 )
 
 _PRIORITIES = [priority.label for priority in Priority]
+VM_ID_MAX = 2**31 - 1
 _POOL_HELP = "the pool: one letter or digit; case counts"
 
 
@@ -35,7 +37,10 @@ def _register_options(parser: ArgumentParser) -> None:
     parser.add_argument("--pool", metavar="ID", help=f"{_POOL_HELP} (default A)")
     parser.add_argument("--priority", choices=_PRIORITIES, help="its class (default medium)")
     parser.add_argument(
-        "--vm-id", type=int, metavar="N", help="1 to 2147483647 (default: the next one free)"
+        "--vm-id",
+        type=whole_number(1, VM_ID_MAX),
+        metavar="N",
+        help=f"1 to {VM_ID_MAX} (default: the next one free)",
     )
     parser.add_argument(
         "--peer",
@@ -84,7 +89,7 @@ def _remove(client: Client, options: Namespace) -> Output:
 
 
 def _named(options: Namespace) -> str:
-    return f"VM {options.vm_uuid if options.vm_uuid is not None else options.vm_name}"
+    return f"VM {options.vm_uuid if options.vm_uuid is not None else repr(options.vm_name)}"
 
 
 COMMANDS = (

@@ -139,13 +139,13 @@ class Dispatch:
         try:
             failures = self._context.reconciler.apply()
         except StoreError as error:
-            reason = str(error)
+            refusal = StoredNotApplied(str(error), error.next_step)
         else:
             # Others may have been pending for long; that is not this caller's answer.
-            reason = next((str(failure) for failure in failures if failure.subject == subject), "")
-            if not reason:
+            failure = next((failure for failure in failures if failure.subject == subject), None)
+            if failure is None:
                 return
-        refusal = StoredNotApplied(reason)
+            refusal = StoredNotApplied(str(failure), failure.next_step)
         self._record(peer, call, AuditOutcome.NOT_APPLIED, refusal)
         raise refusal
 

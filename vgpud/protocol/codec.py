@@ -12,7 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from vgpud.model.priority import Priority
 from vgpud.record import REQUIRED, Record
-from vgpud.refusals import InvalidParameter
+from vgpud.refusals import InvalidArgument, InvalidParameter
 
 INT_MIN = -(2**63)
 INT_MAX = 2**63 - 1
@@ -40,6 +40,7 @@ def from_wire(cls: type[Message], values: dict[str, Any], *, strict: bool) -> Me
 
     Raises:
         InvalidParameter: a field is unknown, missing, or of the wrong type.
+        InvalidArgument: a number is beyond 64 bits, or a text holds what is no character.
     """
     return _message_from_wire(cls, values, strict, "")
 
@@ -110,5 +111,16 @@ def _value_from_wire(hint: Any, value: object, strict: bool, where: str) -> Any:
     if type(value) is not hint:
         raise InvalidParameter(where)
     if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
-        raise InvalidParameter(where)
+        raise InvalidArgument(where, str(value), "a number of at most 64 bits")
+    if isinstance(value, str) and not _is_text(value):
+        raise InvalidArgument(where, value, "text in UTF-8")
     return value
+
+
+def _is_text(value: str) -> bool:
+    """Whether it is all characters: JSON can spell halves of them, which nothing else takes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

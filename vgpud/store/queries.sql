@@ -17,6 +17,12 @@ WHERE pool_id = :pool_id;
 INSERT INTO pools (pool_id, pool_name, description, enabled, weight)
 VALUES (:pool_id, :pool_name, :description, :enabled, :weight);
 
+-- name: describe_pool
+-- What people call a pool, and what it is for.
+UPDATE pools
+SET pool_name = :pool_name, description = :description, updated_at = CURRENT_TIMESTAMP
+WHERE pool_id = :pool_id;
+
 -- name: set_pool_enabled
 -- Enable or disable a pool.
 UPDATE pools

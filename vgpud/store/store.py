@@ -93,6 +93,15 @@ class Store:
             weight=pool.weight,
         )
 
+    def describe_pool(self, pool: Pool) -> None:
+        """Sets the name and the description of a pool."""
+        self._write(
+            "describe_pool",
+            pool_id=pool.pool_id,
+            pool_name=pool.pool_name,
+            description=pool.description,
+        )
+
     def set_pool_enabled(self, pool_id: str, enabled: bool) -> None:
         """Enables or disables a pool; its VMs stay in it."""
         self._write("set_pool_enabled", pool_id=pool_id, enabled=enabled)
@@ -114,7 +123,7 @@ class Store:
         return [_vm(row) for row in self._read("list_vms_by_name", vm_name=vm_name)]
 
     def next_vm_id(self) -> int:
-        """An id that no VM holds, preferably one that none ever held."""
+        """An id that no VM holds, preferably the one after the highest that one holds."""
         return int(self._read("next_vm_id")[0]["vm_id"])
 
     def insert_vm(self, vm: Vm) -> None:

@@ -41,10 +41,14 @@ def show_pool(context: Context, call: ShowPool) -> ShowPoolReply:
 
 
 def create_pool(context: Context, call: CreatePool) -> CreatePoolReply:
-    """Adds a pool."""
+    """Adds a pool, or names one of those that are there from the start."""
     pool_id = parse_pool_id(call.pool_id)
-    pool = new_pool(context.store.get_pool(pool_id), pool_id, call.pool_name, call.description)
-    context.store.insert_pool(pool)
+    held = context.store.get_pool(pool_id)
+    pool = new_pool(held, pool_id, call.pool_name, call.description)
+    if held is None:
+        context.store.insert_pool(pool)
+    else:
+        context.store.describe_pool(pool)
     return CreatePoolReply(_stored(context, pool_id))
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import vgpud
 from vgpud.control.handlers.context import Context
 from vgpud.control.handlers.views import pool_state, vm_states
+from vgpud.errors import ReconcileError
 from vgpud.protocol.messages import DaemonState, DeviceState, Status, StatusReply
 
 
@@ -24,9 +25,13 @@ def status(context: Context, call: Status) -> StatusReply:
             engine_running=engine.running,
             requests_total=engine.requests_total,
             events_dropped=engine.events_dropped,
-            pending=[str(failure) for failure in context.reconciler.pending],
+            pending=[_sentence(failure) for failure in context.reconciler.pending],
         ),
         device=DeviceState(**asdict(engine.device)),
         pools=[pool_state(pool, vms) for pool in context.store.list_pools()],
         vms=vm_states(context, vms, engine),
     )
+
+
+def _sentence(failure: ReconcileError) -> str:
+    return f"{failure}. {failure.remedy}" if failure.remedy else str(failure)

@@ -6,6 +6,7 @@ from vgpud.control.handlers.context import Context
 from vgpud.control.handlers.views import vm_state, vm_states
 from vgpud.model.priority import Priority
 from vgpud.model.vm import PeerRule, Vm
+from vgpud.names import NAME_MAX_CHARACTERS, parse_text
 from vgpud.pools import existing_pool, parse_pool_id, pool_for_new_vm
 from vgpud.protocol.messages import (
     ListVms,
@@ -18,7 +19,15 @@ from vgpud.protocol.messages import (
     ShowVmReply,
 )
 from vgpud.refusals import InvalidArgument
-from vgpud.vms import DEFAULT_POOL_ID, new_vm, only_vm, parse_peer, parse_vm_id, parse_vm_uuid
+from vgpud.vms import (
+    DEFAULT_POOL_ID,
+    new_vm,
+    only_vm,
+    parse_peer,
+    parse_vm_id,
+    parse_vm_uuid,
+    stands_for_id,
+)
 
 
 def register_vm(context: Context, call: RegisterVm) -> RegisterVmReply:
@@ -72,6 +81,17 @@ def _find(context: Context, vm_uuid: str | None, vm_name: str | None) -> Vm:
         held = context.store.get_vm(canonical)
         return only_vm([held] if held else [], canonical)
     if vm_name is not None and vm_uuid is None:
-        return only_vm(context.store.list_vms_by_name(vm_name), vm_name)
+        parse_text("vm_name", vm_name, NAME_MAX_CHARACTERS)
+        return only_vm(_called(context, vm_name), vm_name)
     given = "neither" if vm_uuid is None else "both"
     raise InvalidArgument("vm_uuid, vm_name", given, "exactly one of the two")
+
+
+def _called(context: Context, name: str) -> list[Vm]:
+    """The VMs of a name, or else the one without a name that is shown under it."""
+    named = context.store.list_vms_by_name(name)
+    vm_id = stands_for_id(name)
+    if named or vm_id is None:
+        return named
+    held = context.store.get_vm_by_id(vm_id)
+    return [held] if held is not None and held.vm_name is None else []
