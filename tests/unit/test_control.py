@@ -223,6 +223,29 @@ def test_a_store_that_fails_is_said_so_and_changes_nothing(control: RunningContr
     assert "C" not in control.engine.pools
 
 
+def refuse_audit_rows(raw: sqlite3.Connection) -> None:
+    """As a disk that is full refuses them."""
+    raw.execute("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'full'); END")
+
+
+def test_a_shutdown_does_not_need_the_disk(control: RunningControl) -> None:
+    with contextlib.closing(sqlite3.connect(control.store_path, isolation_level=None)) as raw:
+        refuse_audit_rows(raw)
+    assert control.call("CreatePool", pool_id="C")["error"] == f"{ADMIN}.StoreFailed"
+    assert control.call("Shutdown") == {"parameters": {}}
+    assert control.shutdowns == [False]
+    assert control.audit() == []
+
+
+def test_a_refusal_that_cannot_be_recorded_is_answered_and_logged(
+    control: RunningControl, caplog: pytest.LogCaptureFixture
+) -> None:
+    with contextlib.closing(sqlite3.connect(control.store_path, isolation_level=None)) as raw:
+        refuse_audit_rows(raw)
+    assert control.call("CreatePool", pool_id="A")["error"] == f"{ADMIN}.PoolExists"
+    assert "no audit row for org.vgpud.admin.CreatePool" in caplog.text
+
+
 def test_what_is_stored_survives_a_restart(short_dir: Path) -> None:
     with running_control(short_dir) as first:
         first.call("RegisterVm", vm_uuid=UUID_1, priority="high")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -230,11 +231,19 @@ def test_the_database_itself_refuses_values_out_of_range(
         raw.execute(statement)
 
 
+def files_beside(path: Path) -> dict[str, bytes]:
+    """The database and what lies beside it; -shm is rebuilt by whoever opens the database."""
+    return {
+        found.name: found.read_bytes() if found.suffix != ".db-shm" else b""
+        for found in path.parent.iterdir()
+    }
+
+
 def assert_refused_untouched(path: Path, match: str) -> None:
-    before = path.read_bytes()
+    before = files_beside(path)
     with pytest.raises(StoreError, match=match):
         Store.open(path)
-    assert path.read_bytes() == before
+    assert files_beside(path) == before
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all\n" * 100])
@@ -256,6 +265,54 @@ def test_a_newer_database_is_refused_and_kept(path: Path, store: Store) -> None:
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     assert_refused_untouched(path, "of version 99, this vgpud knows versions up to 1")
+
+
+def test_a_newer_database_that_was_not_closed_is_refused_and_kept_with_its_journal(
+    path: Path,
+) -> None:
+    Store.open(path).close()
+    child = os.fork()
+    if child == 0:
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA user_version = 99")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    path.with_name("vgpud.db-shm").unlink()
+    assert path.with_name("vgpud.db-wal").stat().st_size > 0
+    assert_refused_untouched(path, "of version 99")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("DROP TABLE audit", "lacks table audit"),
+        ("DROP TRIGGER pools_keep_id_on_update", "lacks trigger pools_keep_id_on_update"),
+        ("ALTER TABLE pools ADD COLUMN colour TEXT", "has another table pools"),
+    ],
+)
+def test_a_database_without_what_belongs_in_it_is_refused_and_kept(
+    path: Path, store: Store, change: str, said: str
+) -> None:
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(change)
+        connection.commit()
+    assert_refused_untouched(path, f"is not as vgpud made it: it {said}")
+
+
+def test_what_an_administrator_has_added_is_left_alone(path: Path, store: Store) -> None:
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE VIEW busy AS SELECT vm_uuid FROM vms")
+        connection.execute("ANALYZE")
+        connection.commit()
+    Store.open(path).close()
+
+
+def test_a_directory_in_place_of_the_database_is_said_so(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StoreError, match=r"vgpud\.db is not a file"):
+        Store.open(path)
 
 
 def test_a_damaged_database_is_refused_and_kept(path: Path, store: Store) -> None:
@@ -280,6 +337,26 @@ def test_a_journal_without_its_database_is_not_overlaid(path: Path) -> None:
     with pytest.raises(StoreError, match="journal"):
         Store.open(path)
     assert journal.read_bytes() == b"committed changes" and not path.exists()
+
+
+def test_a_database_that_was_moved_away_may_leave_an_empty_journal(path: Path) -> None:
+    path.with_name("vgpud.db-wal").touch()
+    path.with_name("vgpud.db-shm").write_bytes(b"index of the journal")
+    Store.open(path).close()
+
+
+def test_a_refusal_says_what_to_move_away(path: Path, store: Store) -> None:
+    store.close()
+    path.write_bytes(b"nothing of ours" * 1000)
+    with pytest.raises(StoreError) as refused:
+        Store.open(path)
+    assert "with -wal and -shm beside it" in refused.value.next_step
+
+
+def test_an_error_names_the_file(path: Path, store: Store) -> None:
+    store.close()
+    with pytest.raises(StoreError, match=f"^{path}: list_pools: "):
+        store.list_pools()
 
 
 def test_a_state_directory_that_is_missing_is_said_so(short_dir: Path) -> None:

@@ -45,12 +45,14 @@ class Verb:
     """How a method is carried out; its messages are in METHODS, its role in ROLE_NEEDED.
 
     `handler` decides and answers. A method that `changes` something runs in a transaction with its
-    audit row. `subject` names, from the reply, what the engine must take over before the answer.
-    `afterwards` runs once the change is committed.
+    audit row. One that is `urgent` must not depend on the disk: if its audit row cannot be written,
+    the log has it. `subject` names, from the reply, what the engine must take over before the
+    answer. `afterwards` runs once the change is committed.
     """
 
     handler: Callable[[Context, Any], Record]
     changes: bool = False
+    urgent: bool = False
     subject: Callable[[Any], str] | None = None
     afterwards: Callable[[Context, Any], None] | None = None
 
@@ -77,7 +79,7 @@ VERBS: Mapping[str, Verb] = {
     "org.vgpud.admin.RemoveVm": Verb(vms.remove_vm, changes=True, subject=_vm_of),
     "org.vgpud.admin.Status": Verb(status.status),
     "org.vgpud.admin.Shutdown": Verb(
-        shutdown.shutdown, changes=True, afterwards=shutdown.begin_shutdown
+        shutdown.shutdown, urgent=True, afterwards=shutdown.begin_shutdown
     ),
 }
 
@@ -118,14 +120,18 @@ class Dispatch:
             if call.upgrade:
                 raise InvalidParameter("upgrade")
             request: Any = from_wire(METHODS[call.method][0], call.parameters, strict=True)
-            if not verb.changes:
-                return verb.handler(self._context, request)
-            with store.atomic():
+            if verb.urgent:
                 reply = verb.handler(self._context, request)
-                store.append_audit(_entry(peer, call, AuditOutcome.STORED))
+                self._record(peer, call, AuditOutcome.STORED)
+            elif verb.changes:
+                with store.atomic():
+                    reply = verb.handler(self._context, request)
+                    store.append_audit(_entry(peer, call, AuditOutcome.STORED))
+            else:
+                return verb.handler(self._context, request)
         except RequestError as error:
-            if verb.changes or isinstance(error, PermissionDenied):
-                self._record(peer, call, AuditOutcome.REFUSED, error)
+            if verb.changes or verb.urgent or isinstance(error, PermissionDenied):
+                self._refuse(peer, call, AuditOutcome.REFUSED, error)
             raise
         log.info("%s: %s %s", peer, call.method, _shown(call.parameters))
         if verb.subject is not None:
@@ -146,13 +152,25 @@ class Dispatch:
             if failure is None:
                 return
             refusal = StoredNotApplied(str(failure), failure.next_step)
-        self._record(peer, call, AuditOutcome.NOT_APPLIED, refusal)
+        self._refuse(peer, call, AuditOutcome.NOT_APPLIED, refusal)
         raise refusal
 
-    def _record(self, peer: Peer, call: Call, outcome: AuditOutcome, error: RequestError) -> None:
+    def _refuse(self, peer: Peer, call: Call, outcome: AuditOutcome, error: RequestError) -> None:
         log.warning("%s: %s %s: %s", peer, call.method, outcome.value, error)
-        with self._context.store.atomic():
-            self._context.store.append_audit(_entry(peer, call, outcome, f"{error.code}: {error}"))
+        self._record(peer, call, outcome, f"{error.code}: {error}")
+
+    def _record(
+        self, peer: Peer, call: Call, outcome: AuditOutcome, error: str | None = None
+    ) -> None:
+        """Audits what is decided already; a disk that is full must not undo that."""
+        entry = _entry(peer, call, outcome, error)
+        try:
+            with self._context.store.atomic():
+                self._context.store.append_audit(entry)
+        except StoreError as failure:
+            log.error(
+                "%s: no audit row for %s %s: %s", peer, call.method, entry.parameters, failure
+            )
 
 
 def _verb(method: str) -> Verb:

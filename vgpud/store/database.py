@@ -8,6 +8,7 @@ leaves either a complete database or none.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -24,7 +25,11 @@ BUSY_TIMEOUT_MS = 5_000
 
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 
-_RESTORE = "Restore it from a backup, or move it away to start with an empty one."
+_RESTORE = (
+    "Restore it from a backup, or move it away, with -wal and -shm beside it where they are, "
+    "to start with an empty one."
+)
+_COMMENT = re.compile(r"--[^\n]*")
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -61,6 +66,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection whose `mode` is that of SQLite's URIs."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -76,12 +82,14 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def _create(path: Path, migrations: Sequence[Migration]) -> None:
     """Builds a new database and puts it in place in one step."""
-    for suffix in _SIDE_FILES:
-        if os.path.lexists(f"{path}{suffix}"):
+    for journal in _side_files(path):
+        # The one is rebuilt whenever it is needed; the others keep changes unless they are empty.
+        if not journal.name.endswith("-shm") and journal.stat().st_size:
             raise StoreError(
-                f"{path} is missing, but its journal {path}{suffix} is there",
+                f"{path} is missing, but its journal {journal} is there",
                 "Restore the database from a backup, or move the journal away to start afresh.",
             )
+        journal.unlink()
     unfinished = path.with_name(f"{path.name}.new")
     for suffix in ("", *_SIDE_FILES):
         Path(f"{unfinished}{suffix}").unlink(missing_ok=True)
@@ -98,29 +106,73 @@ def _create(path: Path, migrations: Sequence[Migration]) -> None:
         os.close(directory)
 
 
+def _side_files(path: Path) -> set[Path]:
+    """What SQLite keeps beside a database that is open, or was not closed."""
+    beside = {path.with_name(f"{path.name}{suffix}") for suffix in _SIDE_FILES}
+    return {found for found in beside if os.path.lexists(found)}
+
+
 def _check(path: Path, migrations: Sequence[Migration]) -> None:
-    """Judges the file through a connection that cannot write it."""
-    with closing(_connect(path, "ro")) as connection:
-        if _pragma(connection, "application_id") != APPLICATION_ID:
-            raise StoreError(
-                f"{path} is not a database of vgpud",
-                "Move it away to start with an empty one, or set another state_dir.",
-            )
-        version = _pragma(connection, "user_version")
-        if version > len(migrations):
-            raise StoreError(
-                f"{path} is of version {version}, this vgpud knows versions up to "
-                f"{len(migrations)}",
-                "Start the vgpud that wrote it, or a newer one.",
-            )
-        rows = connection.execute("PRAGMA quick_check(5)")
-        findings = [" ".join(str(row[0]).split()) for row in rows]
-        if findings != ["ok"]:
-            raise StoreError(f"{path} is damaged: {'; '.join(findings)}", _RESTORE)
-        orphans = list(connection.execute("PRAGMA foreign_key_check"))
-        if orphans:
-            tables = ", ".join(sorted({str(row[0]) for row in orphans}))
-            raise StoreError(f"{path} is inconsistent: dangling references in {tables}", _RESTORE)
+    """Judges the file through a connection that cannot write it, and leaves nothing beside it."""
+    if not path.is_file():
+        raise StoreError(f"{path} is not a file", "Move it away, or set another state_dir.")
+    before = _side_files(path)
+    # A journal has to be read as well, through an index that is made for that.
+    mode = "ro" if before else "ro&immutable=1"
+    try:
+        with closing(_connect(path, mode)) as connection:
+            _judge(path, connection, migrations)
+    finally:
+        for made in _side_files(path) - before:
+            made.unlink()
+
+
+def _judge(path: Path, connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        raise StoreError(
+            f"{path} is not a database of vgpud",
+            "Move it away to start with an empty one, or set another state_dir.",
+        )
+    version = _pragma(connection, "user_version")
+    if version > len(migrations):
+        raise StoreError(
+            f"{path} is of version {version}, this vgpud knows versions up to {len(migrations)}",
+            "Start the vgpud that wrote it, or a newer one.",
+        )
+    rows = connection.execute("PRAGMA quick_check(5)")
+    findings = [" ".join(str(row[0]).split()) for row in rows]
+    if findings != ["ok"]:
+        raise StoreError(f"{path} is damaged: {'; '.join(findings)}", _RESTORE)
+    orphans = list(connection.execute("PRAGMA foreign_key_check"))
+    if orphans:
+        tables = ", ".join(sorted({str(row[0]) for row in orphans}))
+        raise StoreError(f"{path} is inconsistent: dangling references in {tables}", _RESTORE)
+    wrong = _differences(connection, migrations[:version])
+    if wrong:
+        raise StoreError(f"{path} is not as vgpud made it: it {'; '.join(wrong)}", _RESTORE)
+
+
+def _differences(connection: sqlite3.Connection, applied: Sequence[Migration]) -> list[str]:
+    """What the migrations made and is not there any more, or is another one.
+
+    What somebody has added (a view, the statistics of ANALYZE) is theirs.
+    """
+    with closing(sqlite3.connect(":memory:")) as made:
+        for migration in applied:
+            made.executescript(migration.sql)
+        expected = _schema(made)
+    found = _schema(connection)
+    return [
+        f"{'has another' if key in found else 'lacks'} {' '.join(key)}"
+        for key, sql in expected.items()
+        if found.get(key) != sql
+    ]
+
+
+def _schema(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """Kind and name of everything in a database to how it was made, without the comments."""
+    rows = connection.execute(load_queries()["list_schema"])
+    return {(kind, name): " ".join(_COMMENT.sub("", sql).split()) for kind, name, sql in rows}
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -121,6 +121,12 @@ FROM audit
 ORDER BY id DESC
 LIMIT :limit;
 
+-- name: list_schema
+-- Everything in the database that somebody made, and how.
+SELECT type, name, sql
+FROM sqlite_schema
+WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*';
+
 -- name: record_migration
 -- Remember that a migration was applied.
 INSERT INTO migrations (version, name) VALUES (:version, :name);

@@ -48,14 +48,16 @@ class Store:
     the database refuses; nothing of the transaction is kept then.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        """`path` names the file in errors."""
         self._connection = connection
+        self._path = path
         self._queries = load_queries()
 
     @classmethod
     def open(cls, path: Path) -> Store:
         """Opens the database at `path`, and creates it if there is none. Raises StoreError."""
-        return cls(open_database(path))
+        return cls(open_database(path), path)
 
     def close(self) -> None:
         """Writes the journal back into the file and closes it."""
@@ -211,13 +213,13 @@ class Store:
         try:
             return self._connection.execute(self._queries[query], parameters)
         except sqlite3.Error as error:
-            raise StoreError(f"{query}: {error}") from error
+            raise StoreError(f"{self._path}: {query}: {error}") from error
 
     def _control(self, statement: str) -> None:
         try:
             self._connection.execute(statement)
         except sqlite3.Error as error:
-            raise StoreError(f"{statement.lower()}: {error}") from error
+            raise StoreError(f"{self._path}: {statement.lower()}: {error}") from error
 
 
 def _pool(row: sqlite3.Row) -> Pool:
