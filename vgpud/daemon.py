@@ -51,6 +51,9 @@ from vgpud.vm_files import remove_vm_directories
 log = logging.getLogger("vgpud")
 
 BIN = Path(__file__).resolve().parent / "bin"
+END_MARGIN_S = 20.0
+"""What an end may take besides the time for running work."""
+
 RESTART_KEYS = (
     "daemon.state_dir",
     "daemon.run_dir",
@@ -321,11 +324,12 @@ def serve_alone(config: Config, daemon: Daemon, listener: ControlListener) -> Ex
     return code
 
 
-def shutdown(config_path: Path | None, everything: bool) -> ExitCode:
+def shutdown(config_path: Path | None, everything: bool, wait: bool) -> ExitCode:
     """Ask a running daemon to end; with `everything`, end a spawner that has outlived it too."""
     config = load_config(config_path)
+    also = ", with all workers and the spawner" if everything else ""
     try:
-        request_shutdown(str(config.control_socket), everything=everything)
+        ending = request_shutdown(str(config.control_socket), everything=everything)
     except NoDaemonError:
         if not everything:
             raise
@@ -334,7 +338,15 @@ def shutdown(config_path: Path | None, everything: bool) -> ExitCode:
             remove_vm_directories(config.vms_dir)
         except SpawnerLostError:
             print("vgpud: nothing is running")
+        else:
+            print("vgpud: the workers and the spawner that were left have ended")
+        return ExitCode.OK
+    with contextlib.closing(ending):
+        if not wait or not ending.is_seen:
+            print(f"vgpud: agreed to end{also}")
             return ExitCode.OK
+        ending.wait(config.daemon.shutdown_timeout_ms / 1000 + END_MARGIN_S)
+    print(f"vgpud: ended{also}")
     return ExitCode.OK
 
 
@@ -360,6 +372,7 @@ def parser() -> argparse.ArgumentParser:
         "--config", type=Path, metavar="FILE", help=config_help, default=argparse.SUPPRESS
     )
     end.add_argument("--all", action="store_true", help="end all workers and the spawner as well")
+    end.add_argument("--no-wait", action="store_true", help="return once it has agreed")
     return top
 
 
@@ -368,7 +381,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         if options.command == "shutdown":
-            return shutdown(options.config, options.all)
+            return shutdown(options.config, options.all, not options.no_wait)
         if options.check_config:
             load_config(options.config)
             print("vgpud: the configuration is good")

@@ -91,6 +91,7 @@ class HostEngine:
         self._events_dropped = 0
         self._on_idle: Callable[[], None] | None = None
         self._running = False
+        self._draining = False
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -123,6 +124,7 @@ class HostEngine:
 
     def drain(self, *, cancel: bool, on_idle: Callable[[], None]) -> None:
         """Take nothing more; `on_idle` is called once nothing runs."""
+        self._draining = True
         self._on_idle = on_idle
         self._mediator.drain(cancel=cancel)
 
@@ -193,6 +195,7 @@ class HostEngine:
         counters = self._mediator.counters()
         return EngineSnapshot(
             running=self._running,
+            draining=self._draining,
             device=self._device.status,
             vms={uuid: self._status(entry) for uuid, entry in self._entries.items()},
             events_dropped=counters.events_dropped,

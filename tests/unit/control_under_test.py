@@ -67,7 +67,9 @@ class EngineDouble:
     def snapshot(self) -> EngineSnapshot:
         device = DeviceStatus("Test Device", "null", 8 << 30, 2, True, "")
         vms = {vm_uuid: self.live.get(vm_uuid, VmStatus()) for vm_uuid in self.vms}
-        return EngineSnapshot(True, device, vms, events_dropped=0, requests_total=7)
+        return EngineSnapshot(
+            running=True, device=device, vms=vms, events_dropped=0, requests_total=7
+        )
 
     def _note(self, call: str, name: str) -> None:
         self.calls.append(f"{call} {name}")

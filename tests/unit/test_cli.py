@@ -23,7 +23,7 @@ from vgpud.cli.client import error_from_reply
 from vgpud.cli.shutdown import request_shutdown
 from vgpud.cli.vms import VM_ID_MAX
 from vgpud.control.authz import RolePolicy
-from vgpud.errors import NoDaemonError, VgpudError
+from vgpud.errors import NoDaemonError, TimeoutExpiredError, VgpudError
 from vgpud.model import vm as model_vm
 from vgpud.refusals import PoolExists
 
@@ -309,7 +309,10 @@ def test_an_error_of_a_newer_daemon_is_shown_by_its_name() -> None:
 
 
 def test_shutdown_is_requested(control: RunningControl, short_dir: Path) -> None:
-    request_shutdown(str(control.socket), everything=True)
+    with contextlib.closing(request_shutdown(str(control.socket), everything=True)) as ending:
+        assert ending.is_seen and ending.pid == os.getpid()
+        with pytest.raises(TimeoutExpiredError, match="has not ended within"):
+            ending.wait(0.01)
     assert control.shutdowns == [True]
     with pytest.raises(NoDaemonError):
         request_shutdown(str(short_dir / "absent.sock"), everything=False)

@@ -7,6 +7,7 @@ import errno
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from vgpud.errors import AccessError, NoDaemonError, TimeoutExpiredError, VgpudError
@@ -46,9 +47,16 @@ _ERRORS: dict[str, type[RequestError]] = {
 class Client:
     """Calls the daemon at a socket; each call is a connection of its own and blocks."""
 
-    def __init__(self, socket_path: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        socket_path: str,
+        timeout_s: float,
+        on_connect: Callable[[socket.socket], None] | None = None,
+    ) -> None:
+        """`on_connect` may look at each connection before the call is sent."""
         self._socket_path = socket_path
         self._timeout_s = timeout_s
+        self._on_connect = on_connect
 
     def call(
         self, message: Record, reply_type: type[ReplyType]
@@ -72,6 +80,8 @@ class Client:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             try:
                 self._connect(connection)
+                if self._on_connect is not None:
+                    self._on_connect(connection)
                 # A daemon that closes while we write may have answered why: read that.
                 with contextlib.suppress(BrokenPipeError):
                     connection.sendall(frame(encode_call(call)))

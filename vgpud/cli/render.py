@@ -190,6 +190,8 @@ def _live_line(live: VmLive) -> str:
 
 def _daemon_lines(daemon: DaemonState, device: DeviceState) -> list[str]:
     engine = "running" if daemon.engine_running else "stopped"
+    if daemon.draining:
+        engine = "draining"
     if device.ready:
         what = (
             f"{device.name} ({device.backend}) | Ready | {size(device.global_mem_bytes)} | "

@@ -44,9 +44,13 @@ class VmStatus:
 
 @dataclass(frozen=True)
 class EngineSnapshot:
-    """The whole engine at one moment; `vms` is keyed by canonical UUID."""
+    """The whole engine at one moment; `vms` is keyed by canonical UUID.
+
+    While it is `draining` it takes no more requests, and runs what it has.
+    """
 
     running: bool = False
+    draining: bool = False
     device: DeviceStatus = DeviceStatus()
     vms: Mapping[str, VmStatus] = field(default_factory=dict)
     events_dropped: int = 0

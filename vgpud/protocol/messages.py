@@ -95,6 +95,7 @@ class DaemonState(Record):
     uptime_s: int
     state_dir: str
     engine_running: bool
+    draining: bool
     requests_total: int
     events_dropped: int
     pending: list[str]

@@ -23,6 +23,7 @@ def status(context: Context, call: Status) -> StatusReply:
             uptime_s=int(context.uptime_s()),
             state_dir=str(context.state_dir),
             engine_running=engine.running,
+            draining=engine.draining,
             requests_total=engine.requests_total,
             events_dropped=engine.events_dropped,
             pending=[_sentence(failure) for failure in context.reconciler.pending],
