@@ -30,6 +30,9 @@ VM_SOCKET_NAME = "stub.sock"
 UIDS_PER_SLOT = 4
 """A worker's slot has a uid for each of its roles."""
 
+MODE = "a mode from 0o000 to 0o777, in octal such as 0o660"
+"""How the range of a file's mode is told; other numbers are told from their limits."""
+
 # Every number states its range where it is declared; a value outside is named with it.
 TimeoutMs = Annotated[int, Meta(ge=1, le=86_400_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -60,7 +63,7 @@ class ControlConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Section [control]: the administration socket, who may use it, and its limits."""
 
     socket: str = ""
-    socket_mode: Annotated[int, Meta(ge=0, le=0o777)] = 0o660
+    socket_mode: Annotated[int, Meta(ge=0, le=0o777, description=MODE)] = 0o660
     admin_group: str = "vgpud-admin"
     operate_group: str = ""
     view_group: str = "vgpud"
@@ -182,6 +185,39 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         return Path(self.daemon.run_dir) / "vgpud.lock"
 
 
+RESTART_KEYS = (
+    "daemon.state_dir",
+    "daemon.run_dir",
+    "daemon.user",
+    "control.socket",
+    "control.socket_mode",
+    "spawner.socket",
+    "spawner.binary",
+    "spawner.worker_binary",
+    "spawner.worker_uid_base",
+    "spawner.max_workers",
+    "vms.max_queued_per_vm",
+    "vms.ring_queue_pairs",
+    "vms.ring_entries",
+    "vms.ring_data_bytes",
+    "device.backend",
+    "device.opencl_library",
+    "device.device_index",
+    "device.cpu_threads",
+)
+"""What a reload cannot take over: the keys that vgpud.toml marks (restart)."""
+
+
+def needs_restart(old: Config, new: Config) -> list[str]:
+    """Those of RESTART_KEYS that differ."""
+
+    def value(config: Config, dotted: str) -> object:
+        section, key = dotted.split(".")
+        return getattr(getattr(config, section), key)
+
+    return [key for key in RESTART_KEYS if value(old, key) != value(new, key)]
+
+
 _SECTIONS: dict[str, type[Struct]] = {
     field.name: type(field.default) for field in msgspec.structs.fields(Config)
 }
@@ -247,20 +283,21 @@ def _refuse_unknown_keys(document: dict[str, Any], source: str) -> None:
     """Names the first key that does not exist, with the ones that look like it."""
     for section, content in document.items():
         if section not in _SECTIONS:
-            raise ConfigError(_unknown(source, section, "section", list(_SECTIONS)))
+            raise _unknown(source, section, "section", list(_SECTIONS))
         if not isinstance(content, dict):
             raise ConfigError(f"{source}: {section}: expected a section [{section}]")
         keys = [field.name for field in msgspec.structs.fields(_SECTIONS[section])]
         for key in content:
             if key not in keys:
-                raise ConfigError(_unknown(source, f"{section}.{key}", "key", keys))
+                raise _unknown(source, f"{section}.{key}", "key", keys)
 
 
-def _unknown(source: str, dotted: str, kind: str, known: list[str]) -> str:
-    name = dotted.rpartition(".")[2]
-    close = difflib.get_close_matches(name, known, n=3)
-    expected = f"did you mean {' or '.join(close)}?" if close else f"expected {', '.join(known)}"
-    return f"{source}: {dotted}: unknown {kind}; {expected}"
+def _unknown(source: str, dotted: str, kind: str, known: list[str]) -> ConfigError:
+    said = f"{source}: {dotted}: unknown {kind}"
+    close = difflib.get_close_matches(dotted.rpartition(".")[2], known, n=3)
+    if close:
+        return ConfigError(said, f"Did you mean {' or '.join(close)}?")
+    return ConfigError(f"{said}; expected {', '.join(known)}")
 
 
 def _explain(message: str, document: dict[str, Any]) -> str:
@@ -285,5 +322,7 @@ def _expected(section: str, key: str) -> str:
         return f"one of {', '.join(get_args(hint))}"
     for meta in get_args(hint)[1:]:
         if isinstance(meta, Meta):
+            if meta.description is not None:
+                return meta.description
             return f"an integer from {meta.ge} to {meta.le}"
     return "a string"

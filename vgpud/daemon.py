@@ -21,7 +21,7 @@ from pathlib import Path
 
 import vgpud
 from vgpud.cli.shutdown import request_shutdown
-from vgpud.config import Config, load_config
+from vgpud.config import DEFAULT_PATH, Config, load_config, needs_restart
 from vgpud.control.dispatch import Dispatch
 from vgpud.control.handlers.context import Context
 from vgpud.control.listener import ControlListener
@@ -53,28 +53,6 @@ log = logging.getLogger("vgpud")
 BIN = Path(__file__).resolve().parent / "bin"
 END_MARGIN_S = 20.0
 """What an end may take besides the time for running work."""
-
-RESTART_KEYS = (
-    "daemon.state_dir",
-    "daemon.run_dir",
-    "daemon.user",
-    "control.socket",
-    "control.socket_mode",
-    "spawner.socket",
-    "spawner.binary",
-    "spawner.worker_binary",
-    "spawner.worker_uid_base",
-    "spawner.max_workers",
-    "vms.max_queued_per_vm",
-    "vms.ring_queue_pairs",
-    "vms.ring_entries",
-    "vms.ring_data_bytes",
-    "device.backend",
-    "device.opencl_library",
-    "device.device_index",
-    "device.cpu_threads",
-)
-"""What a reload cannot take over: the keys that vgpud.toml marks (restart)."""
 
 
 class Daemon:
@@ -182,7 +160,7 @@ class Daemon:
             config = load_config(self._config_path)
             engine.reload(config)
         except VgpudError as error:
-            log.error("reload: keeping the old configuration: %s", error)
+            log.error("reload: keeping the old configuration: %s. %s", error, error.next_step)
             self._service.ready("reload refused, see the log; serving with the old configuration")
             return
         self._config = config
@@ -208,16 +186,6 @@ class Daemon:
 
     def _status_line(self, device: str) -> str:
         return f"serving, device: {device}"
-
-
-def needs_restart(old: Config, new: Config) -> list[str]:
-    """Those of RESTART_KEYS that differ."""
-
-    def value(config: Config, dotted: str) -> object:
-        section, key = dotted.split(".")
-        return getattr(getattr(config, section), key)
-
-    return [key for key in RESTART_KEYS if value(old, key) != value(new, key)]
 
 
 def reach_spawner(config: Config) -> tuple[Spawner, bool]:
@@ -250,6 +218,16 @@ def start_spawner(config: Config) -> Spawner:
     )
 
 
+def read_config(path: Path | None) -> Config:
+    """The configuration, also held against this host. Raises ConfigError."""
+    config = load_config(path)
+    try:
+        account_of(config)
+    except ConfigError as error:
+        raise ConfigError(f"{path or DEFAULT_PATH}: {error}", error.next_step) from error
+    return config
+
+
 def account_of(config: Config) -> tuple[int, int]:
     """Uid and gid that the daemon runs as once it has started. Raises ConfigError."""
     name = config.daemon.user
@@ -257,7 +235,7 @@ def account_of(config: Config) -> tuple[int, int]:
         return os.geteuid(), os.getegid()
     try:
         account = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
-    except KeyError:
+    except (KeyError, OverflowError):
         raise ConfigError(f"daemon.user: there is no account {name}") from None
     return account.pw_uid, account.pw_gid
 
@@ -283,7 +261,7 @@ def drop_privileges(config: Config) -> None:
 
 def serve(config_path: Path | None) -> ExitCode:
     """Run the daemon until it is asked to end. Raises VgpudError when it cannot start."""
-    config = load_config(config_path)
+    config = read_config(config_path)
     start_logging(config.daemon.log_level)
     daemon = Daemon(config, config_path)
     signal.signal(signal.SIGHUP, daemon.ask_reload)
@@ -383,7 +361,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "shutdown":
             return shutdown(options.config, options.all, not options.no_wait)
         if options.check_config:
-            load_config(options.config)
+            read_config(options.config)
             print("vgpud: the configuration is good")
             return ExitCode.OK
         return serve(options.config)

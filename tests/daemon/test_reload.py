@@ -14,7 +14,7 @@ from tests.daemon.guests import eventually, register, stopped
 from tests.daemon_under_test import ROOT, RunningDaemon
 from tests.ring_abi import DEVICE_INFO, Kind, Status, Submission, op_alloc, op_nop
 from tests.stub_client import Opcode
-from vgpud.daemon import RESTART_KEYS
+from vgpud.config import RESTART_KEYS
 
 ONLY_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 

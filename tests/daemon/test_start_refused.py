@@ -69,6 +69,15 @@ def test_the_configuration_can_be_checked_without_starting(place: Place) -> None
     assert not place.processes()
 
 
+def test_an_account_that_is_not_there_is_named_with_the_file_before_a_start(place: Place) -> None:
+    place.configure('user = "no-such-account"\n')
+    for words in (("--check-config",), ()):
+        done = place.start(*words)
+        assert done.returncode == 2
+        said = f"vgpud: {place.config}: daemon.user: there is no account no-such-account."
+        assert done.stderr == f"{said}\n"
+
+
 def newer_database(path: Path) -> None:
     """A sound database of a release that is not there yet."""
     with sqlite3.connect(path) as database:

@@ -54,8 +54,10 @@ def test_file_is_read_and_the_rest_keeps_its_default(short_dir: Path) -> None:
 
 
 def test_unknown_key_is_named_with_the_one_meant() -> None:
-    said = refusal({"daemon": {"stat_dir": "/x"}})
-    assert said == "/etc/x.toml: daemon.stat_dir: unknown key; did you mean state_dir?"
+    with pytest.raises(ConfigError) as refused:
+        config_from_document({"daemon": {"stat_dir": "/x"}}, "/etc/x.toml")
+    assert str(refused.value) == "/etc/x.toml: daemon.stat_dir: unknown key"
+    assert refused.value.next_step == "Did you mean state_dir?"
 
 
 def test_unknown_section_is_named_with_those_there_are() -> None:
@@ -81,7 +83,7 @@ def test_section_that_is_a_value_is_refused() -> None:
         ("daemon", "log_level", "loud", "one of debug, info, warning, error, is 'loud'"),
         ("daemon", "state_dir", "var/lib", "an absolute path, is 'var/lib'"),
         ("daemon", "state_dir", 7, "a string, is 7"),
-        ("control", "socket_mode", 1.5, "an integer from 0 to 511, is 1.5"),
+        ("control", "socket_mode", 660, "a mode from 0o000 to 0o777, in octal such as 0o660, is"),
         ("spawner", "worker_uid_base", 61_001, "a multiple of 4, is 61001"),
         ("vms", "ring_entries", 100, "a power of two, is 100"),
         ("vms", "max_queued_per_vm", 100_000, "an integer from 16 to 32768, is 100000"),
