@@ -23,10 +23,7 @@ APT_TEST=(systemd systemd-container) # the units are tested under a systemd of t
 # ---- saying what happens ------------------------------------------------------------------------
 
 say() { printf '==> %s\n' "$*"; }
-die() {
-    printf 'build.sh: %s\n' "$*" >&2
-    exit 1
-}
+die() { printf 'build.sh: %s\n' "$*" >&2; exit 1; }
 
 # quietly LOG HINT COMMAND…: the output goes to build/log/LOG.log; on failure its end is shown.
 quietly() {
@@ -161,6 +158,9 @@ setup_dev() {
     exec 9>build/.lock
     flock 9
     need_requirements dev requirements.txt requirements-dev.txt
+    # The package has the program, but no command for it.
+    printf '#!/bin/sh\nexec %q -m varlink.cli "$@"\n' "$PY" >.venv/bin/varlink
+    chmod +x .venv/bin/varlink
     exec 9>&-
 }
 

@@ -20,7 +20,7 @@ def get_info(context: Context, call: GetInfo) -> GetInfoReply:
         vendor="vgpud",
         product="vgpud",
         version=vgpud.__version__,
-        url="file:///usr/share/doc/vgpud",
+        url="man:vgpud(8)",
         interfaces=list(INTERFACES),
     )
 
