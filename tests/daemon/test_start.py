@@ -7,6 +7,7 @@ import pwd
 import signal
 import stat
 import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
@@ -109,18 +110,33 @@ def test_nothing_of_a_vm_is_left_in_the_run_directory_after_everything_has_ended
         assert guest.warm_up().is_running()
 
 
+def test_the_first_commands_of_an_administrator_work_on_any_host() -> None:
+    with running_vgpud() as daemon:
+        for pool, name in (("A", "Production Pool"), ("B", "Development Pool")):
+            made = daemon.admin("create-pool", f"--pool-id={pool}", f"--pool-name={name}")
+            assert made.returncode == 0, made.stderr
+        assert daemon.admin("list-pools").stdout.splitlines()[1:] == [
+            'Pool A: "Production Pool" | Enabled | VMs: 0',
+            'Pool B: "Development Pool" | Enabled | VMs: 0',
+        ]
+        words = (f"--vm-uuid={uuid.uuid4()}", "--pool=A", "--priority=high", "--vm-id=1")
+        registered = daemon.admin("register-vm", *words)
+        assert registered.returncode == 0, registered.stderr
+        assert registered.stdout.startswith("VM registered successfully:\n")
+
+
 @ONLY_ROOT
 def test_another_account_takes_over_what_root_has_left(place: Place) -> None:
     def configure(more: str) -> None:
         place.configure(f'{more}[control]\nview_group = "games"\n[device]\nbackend = "null"\n')
 
-    uuid = "5b0a4c6e-2f6d-4a55-9a51-0a6f2d1c7e01"
+    vm_uuid = "5b0a4c6e-2f6d-4a55-9a51-0a6f2d1c7e01"
     configure("")
     vgpud = place.begin()
     read_until(vgpud, READY)
     socket = place.run_dir / "control.sock"
     admin = [str(BIN / "vgpu-admin"), f"--socket={socket}"]
-    subprocess.run([*admin, "register-vm", f"--vm-uuid={uuid}", "--peer=uid:1"], check=True)
+    subprocess.run([*admin, "register-vm", f"--vm-uuid={vm_uuid}", "--peer=uid:1"], check=True)
     for process in place.processes():  # so that all files stay
         process.kill()
     vgpud.communicate(timeout=30)
@@ -128,7 +144,7 @@ def test_another_account_takes_over_what_root_has_left(place: Place) -> None:
     vgpud = place.begin()
     assert "not applied" not in read_until(vgpud, READY)
     shown = subprocess.run([*admin, "status"], check=True, capture_output=True, text=True)
-    assert uuid in shown.stdout and "not applied yet" not in shown.stdout
+    assert vm_uuid in shown.stdout and "not applied yet" not in shown.stdout
     assert socket.stat().st_uid == pwd.getpwnam("nobody").pw_uid
     assert socket.group() == "games"
     end(place, vgpud)
