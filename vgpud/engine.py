@@ -336,7 +336,13 @@ class HostEngine:
             case EventType.FAULT:
                 log.warning("VM %s: fault: %s", uuid, fault_sentence(event))
             case EventType.QUARANTINED:
-                log.warning("VM %s: quarantined: %s", uuid, self.quarantine_of(uuid).reason)
+                log.warning(
+                    "VM %s: quarantined: %s; refused until `vgpu-admin clear-quarantine "
+                    "--vm-uuid=%s`",
+                    uuid,
+                    self.quarantine_of(uuid).reason,
+                    uuid,
+                )
                 self._quarantined([uuid])
 
     def _quarantined(self, vm_uuids: Iterable[str] | None) -> None:

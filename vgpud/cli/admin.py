@@ -63,7 +63,9 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
             command.name,
             help=command.summary,
             description=f"{command.summary[0].upper()}{command.summary[1:]}.",
+            # One line, to be copied as it is.
             epilog=f"example: {PROGRAM} {command.example}" if command.example else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         if only in (None, command.name):

@@ -57,7 +57,13 @@ def _vm_state(
     vm: Vm, pools: Mapping[str, Pool], stored: Quarantine | None, status: VmStatus | None
 ) -> VmState:
     pool = pools.get(vm.pool_id) if vm.pool_id is not None else None
-    last = last_quarantine(stored, status.quarantine if status else NEVER_QUARANTINED)
+    of_engine = status.quarantine if status else NEVER_QUARANTINED
+    last = last_quarantine(stored, of_engine)
+    # The engine forgets a VM's faults when it hears that a quarantine is lifted.
+    lifted_unheard = not last.active and (last.number, False) != (
+        of_engine.number,
+        of_engine.active,
+    )
     return VmState(
         vm_uuid=vm.vm_uuid,
         vm_id=vm.vm_id,
@@ -74,7 +80,7 @@ def _vm_state(
         quarantined=last.active,
         quarantine_reason=last.reason if last.active else None,
         quarantined_since=last.since if last.active else None,
-        fault_count=status.fault_points if status else 0,
+        fault_count=status.fault_points if status and not lifted_unheard else 0,
         created_at=vm.created_at,
         updated_at=vm.updated_at,
         live=_vm_live(status) if status else None,
