@@ -13,11 +13,13 @@ import pytest
 
 from tests.unit.admin_under_test import Admin, Ran, admin_of
 from tests.unit.control_under_test import UUID_1, UUID_2, RunningControl, running_control
+from vgpud.cli import limits as cli_limits
 from vgpud.cli.admin import build_parser
 from vgpud.control.authz import RolePolicy
 from vgpud.model.engine import VmStatus
+from vgpud.model.pool import WEIGHT_MAX, WEIGHT_MIN
 from vgpud.model.priority import Priority
-from vgpud.model.vm import Quarantine, Vm
+from vgpud.model.vm import DEPTH_MAX, RATE_MAX, Quarantine, Vm
 from vgpud.refusals import InvalidArgument
 from vgpud.vms import lifted, limited, quarantined, weighted
 
@@ -84,6 +86,11 @@ def test_limits_out_of_range_or_none_at_all_are_refused(
 ) -> None:
     with pytest.raises(InvalidArgument, match=said):
         limited(VM, *limits)
+
+
+def test_limits_are_the_same_here_and_there() -> None:
+    assert (cli_limits.WEIGHT_MIN, cli_limits.WEIGHT_MAX) == (WEIGHT_MIN, WEIGHT_MAX)
+    assert (cli_limits.RATE_MAX, cli_limits.DEPTH_MAX) == (RATE_MAX, DEPTH_MAX)
 
 
 def test_a_quarantine_has_the_next_number_and_the_reason_given() -> None:
@@ -200,19 +207,19 @@ def test_status_marks_who_is_quarantined(control: RunningControl, admin: Admin) 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("set-weight", THIS, "--weight=0"), 2, "weight is '0', expected a number from 1 to 100"),
+        (("set-weight", THIS, "--weight=0"), 2, "'0' is not a number from 1 to 100"),
         (("set-weight", THIS, "--weight=101"), 2, "1 to 100"),
         (("set-weight", THIS, "--weight=many"), 2, "argument --weight"),
         (("set-weight", THIS), 2, "required: --weight"),
         (("set-weight", "--weight=5"), 2, "--vm-uuid --vm-name is required"),
-        (("set-weight", "--vm-name=nobody", "--weight=5"), 5, "no VM nobody is registered"),
+        (("set-weight", "--vm-name=nobody", "--weight=5"), 5, "no VM 'nobody' is registered"),
         (("set-rate-limit", THIS), 2, "at least one of the three"),
-        (("set-rate-limit", THIS, "--rate=-1"), 2, "rate is '-1'"),
+        (("set-rate-limit", THIS, "--rate=-1"), 2, "'-1' is not a number from 0 to 1000000"),
         (("set-rate-limit", THIS, "--rate=1000001"), 2, "from 0 to 1000000"),
         (("set-rate-limit", THIS, "--rate=99999999999999999999"), 2, "rate"),
         (("set-rate-limit", THIS, "--rate=1.5"), 2, "argument --rate"),
         (("set-rate-limit", THIS, "--queue-depth=32769"), 2, "from 0 to 32768"),
-        (("quarantine-vm", "--vm-name=nobody"), 5, "no VM nobody is registered"),
+        (("quarantine-vm", "--vm-name=nobody"), 5, "no VM 'nobody' is registered"),
         (("quarantine-vm", THIS, "--reason="), 2, "reason is '', expected 1 to 255"),
         (("clear-quarantine", "--vm-uuid=zz"), 2, "expected a UUID"),
         (("clear-quarantine", THIS, "--reason=x"), 2, "unrecognized arguments"),
@@ -230,6 +237,15 @@ def test_wrong_input_is_one_line_with_its_exit_code_and_changes_nothing(
     assert (control.engine.vms[UUID_1], control.engine.quarantines[UUID_1]) == before
 
 
+def test_what_another_client_lets_through_is_refused_by_the_daemon(
+    control: RunningControl,
+) -> None:
+    for method, parameter in (("SetWeight", "weight"), ("SetRateLimit", "burst")):
+        reply = control.call(method, vm_uuid=UUID_1, **{parameter: -1})
+        assert reply["error"] == "org.vgpud.admin.InvalidArgument"
+        assert reply["parameters"]["parameter"] == parameter
+
+
 def test_a_limit_that_is_not_applied_yet_is_a_negative_answer(
     control: RunningControl, admin: Admin
 ) -> None:
@@ -242,7 +258,7 @@ def test_a_limit_that_is_not_applied_yet_is_a_negative_answer(
 def test_every_change_is_audited_with_its_parameters(control: RunningControl, admin: Admin) -> None:
     admin("set-rate-limit", THIS, "--rate=5")
     admin("quarantine-vm", THIS, "--reason=floods")
-    admin("set-weight", THIS, "--weight=101")
+    control.call("SetWeight", vm_uuid=UUID_1, weight=101)
     done = [(e.method.rpartition(".")[2], e.outcome.value) for e in control.audit()[2:]]
     assert done == [
         ("SetRateLimit", "stored"),

@@ -17,7 +17,7 @@ from tests.unit.control_under_test import UUID_1, UUID_2
 from vgpud.errors import StoreError
 from vgpud.model.pool import Pool
 from vgpud.model.priority import Priority
-from vgpud.model.vm import PeerRule, Quarantine, Vm
+from vgpud.model.vm import PeerRule, Vm
 from vgpud.pools import FIRST_POOLS
 from vgpud.store.queries import load_migrations, load_queries, parse_queries
 from vgpud.store.store import AuditEntry, AuditOutcome, Store
@@ -132,23 +132,6 @@ def test_next_vm_id_takes_the_lowest_gap_once_the_range_is_used_up(store: Store)
     assert store.next_vm_id() == 2
 
 
-def test_a_quarantine_is_kept_replaced_and_goes_with_the_vm(store: Store) -> None:
-    began = Quarantine(1, True, "five faults", "2026-01-11 10:00:00")
-    with store.atomic():
-        store.insert_vm(VM)
-        store.set_quarantine(UUID_1, began)
-    assert store.list_quarantines() == {UUID_1: began}
-    assert store.list_quarantines()[UUID_1].since == began.since
-    lifted = Quarantine(2, False, "cleared")
-    with store.atomic():
-        store.set_quarantine(UUID_1, lifted)
-    assert store.list_quarantines() == {UUID_1: lifted}
-    assert len(store.list_quarantines()[UUID_1].since) == len(began.since)
-    with store.atomic():
-        store.delete_vm(UUID_1)
-    assert store.list_quarantines() == {}
-
-
 def test_shares_are_changed_and_nothing_else(store: Store) -> None:
     with store.atomic():
         store.insert_vm(VM)
@@ -233,18 +216,6 @@ def test_the_database_itself_refuses_values_out_of_range(
 ) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         raw.execute(statement)
-
-
-@pytest.mark.parametrize("values", ["0, 1, 'x'", "4294967296, 1, 'x'", "1, 2, 'x'", "1, 1, ''"])
-def test_the_database_itself_refuses_a_quarantine_out_of_range(
-    raw: sqlite3.Connection, values: str
-) -> None:
-    raw.execute(INSERT, (UUID_1, "A"))
-    with pytest.raises(sqlite3.IntegrityError):
-        raw.execute(
-            "INSERT INTO vm_quarantine (vm_uuid, number, active, reason)"
-            f" VALUES ('{UUID_1}', {values})"
-        )
 
 
 def files_beside(path: Path) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.render import limits_line, rate_limit_table, weight_table
+from vgpud.cli.values import whole_number
 from vgpud.cli.vms import named, which_vm
 from vgpud.protocol.messages import (
     ListVms,
@@ -17,34 +18,43 @@ from vgpud.protocol.messages import (
     SetWeightReply,
 )
 
+WEIGHT_MIN = 1
+WEIGHT_MAX = 100
+RATE_MAX = 1_000_000
+DEPTH_MAX = 32_768
+
 
 def _weight_options(parser: ArgumentParser) -> None:
     which_vm(parser)
     parser.add_argument(
         "--weight",
-        type=int,
+        type=whole_number(WEIGHT_MIN, WEIGHT_MAX),
         required=True,
         metavar="N",
-        help="1 to 100: its share among the VMs of its pool and priority (new VMs have 50)",
+        help=f"{WEIGHT_MIN} to {WEIGHT_MAX}: its share among the VMs of its pool and priority "
+        "(new VMs have 50)",
     )
 
 
 def _rate_limit_options(parser: ArgumentParser) -> None:
     which_vm(parser)
     parser.add_argument(
-        "--rate", type=int, metavar="N", help="requests per second, 0 to 1000000; 0: unlimited"
+        "--rate",
+        type=whole_number(0, RATE_MAX),
+        metavar="N",
+        help=f"requests per second, 0 to {RATE_MAX}; 0: unlimited",
     )
     parser.add_argument(
         "--burst",
-        type=int,
+        type=whole_number(0, RATE_MAX),
         metavar="N",
-        help="requests at once, 0 to 1000000; 0: as many as --rate",
+        help=f"requests at once, 0 to {RATE_MAX}; 0: as many as --rate",
     )
     parser.add_argument(
         "--queue-depth",
-        type=int,
+        type=whole_number(0, DEPTH_MAX),
         metavar="N",
-        help="requests waiting and running, 0 to 32768; 0: the configured default",
+        help=f"requests waiting and running, 0 to {DEPTH_MAX}; 0: the configured default",
     )
 
 
