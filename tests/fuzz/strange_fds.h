@@ -5,6 +5,7 @@
 #define VGPUD_TESTS_FUZZ_STRANGE_FDS_H
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "engine_rig.h"
 #include "replay.h"
 
 #define STRANGE_KINDS 10u
@@ -105,6 +107,19 @@ static inline uint32_t count_fds(void)
     for (int fd = 0; fd < FDS_LOOKED_AT; fd++)
         count += fcntl(fd, F_GETFD) >= 0;
     return count;
+}
+
+/** fds_come_to() - Wait until so many are open: an engine closes some on a thread of its own */
+static inline bool fds_come_to(uint32_t count)
+{
+    uint64_t end_ns = rig_now_ns() + RIG_LONG_MS * 1000000ull;
+
+    while (count_fds() != count) {
+        if (rig_now_ns() > end_ns)
+            return false;
+        sched_yield();
+    }
+    return true;
 }
 
 #endif
