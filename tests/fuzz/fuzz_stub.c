@@ -81,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t kept[KEPT_MAX], frame[128];
     bool awake = size && data[0] & 1;
     size_t at = 0, length = 0, piece = size ? 1 + (data[0] & ~1u) * 16u : 1;
+    uint64_t end_ns = rig_now_ns() + RIG_LONG_MS * 1000000ull;
     int client;
 
     if (!m)
@@ -95,6 +96,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         if (sent < 0 && errno != EAGAIN)
             break;
+        /* It is not read from: it may have lost its framing, and waits for what it is owed; and then
+         * for the engine's other thread to end the connection. */
+        awake |= sent < 0;
+        if (sent >= 0)
+            end_ns = rig_now_ns() + RIG_LONG_MS * 1000000ull;
+        FUZZ_CHECK(rig_now_ns() < end_ns);
         at += sent > 0 ? (size_t)sent : 0;
         work(awake);
         read_frames(client, kept, &length);
