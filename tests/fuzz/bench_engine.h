@@ -55,6 +55,7 @@ static inline void bench_attach_ring(struct mediator *m, struct rig_ring *ring,
     bench_settle(
         m); /* the greeting is read after the engine has turned: waiting would be for ever */
     FUZZ_CHECK(rig_ring_greeted(ring));
+    ring->guest->accepted[0] = ring->host->features[0];
     ring->guest->status = VGPU_GUEST_ACK | VGPU_GUEST_FEATURES_OK;
     rig_ring_bell(ring, 0);
     bench_settle(m);

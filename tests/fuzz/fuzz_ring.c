@@ -56,24 +56,49 @@ static struct worker_channel *attach_worker(void)
 static void scribble(struct rig_ring *ring, struct input *in)
 {
     static const uint32_t places[] = {0,       0x1000,  0x10000, 0x11000,
-                                      0x20000, 0x30000, 0x50000, 0x51000};
+                                      0x20000, 0x40000, 0x50000, 0x51000};
     uint32_t offset = places[take_small(in, 8)] + (uint32_t)take(in, 1) * 4;
 
     if (offset + 4 <= ring->bytes)
         *(volatile uint32_t *)(ring->memory + offset) = (uint32_t)take(in, 1 + in->left % 4);
 }
 
+/* An entry that is right as far as its kind goes, or has a field that is not. */
 static void submit_entry(struct rig_ring *ring, struct input *in)
 {
     struct vgpu_pair_guest *guest = (void *)(ring->memory + 0x10000 + 0x1000);
     struct vgpu_submission entry = rig_command(take(in, 1), take_small(in, 3));
+    uint32_t how = (uint32_t)take(in, 1);
 
-    if (take(in, 1) % 4 == 0)
-        entry.kind = (uint8_t)take(in, 1);
+    entry.generation = ring->host->generation;
+    if (how & 1) {
+        entry.kind = (uint8_t)take_small(in, VGPU_KIND_QUERY + 2);
+        entry.cmd_len = 0;
+        if (entry.kind == VGPU_KIND_QUERY)
+            entry.cmd_seg = take_small(in, 5);
+    }
+    if (how & 2)
+        entry.signal = take_small(in, 8);
+    if (how & 4) {
+        /* The waits stand in the data, where anything may have been written. */
+        entry.wait_count = (uint16_t)take_small(in, VGPU_WAITS_MAX + 2);
+        entry.wait_off = take_small(in, 16) * 8;
+    }
+    if (how & 8)
+        ((uint8_t *)&entry)[take_small(in, sizeof(entry))] = (uint8_t)take(in, 1);
     memcpy(ring->memory + 0x20000 + guest->sq_tail % RIG_ENTRIES * sizeof(entry), &entry,
            sizeof(entry));
     __atomic_store_n(&guest->sq_tail, guest->sq_tail + 1, __ATOMIC_RELEASE);
     rig_ring_bell(ring, 0);
+}
+
+/* Take what is there, so that there is room again. */
+static void take_completions(struct rig_ring *ring)
+{
+    const struct vgpu_pair_host *host = (void *)(ring->memory + 0x10000);
+    struct vgpu_pair_guest *guest = (void *)(ring->memory + 0x10000 + 0x1000);
+
+    guest->cq_head = host->cq_tail;
 }
 
 static void answer_unit(struct worker_channel *channel, struct input *in)
@@ -101,7 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bench_attach_ring(m, &ring, &vm);
     channel = attach_worker();
     while (in.left) {
-        switch (take_small(&in, 6)) {
+        switch (take_small(&in, 7)) {
         case 0:
             scribble(&ring, &in);
             break;
@@ -115,6 +140,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             answer_unit(channel, &in);
             break;
         case 4:
+            take_completions(&ring);
+            break;
+        case 5:
             channel->worker.reply_tail += (uint32_t)take(&in, 1);
             break;
         default:
