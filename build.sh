@@ -18,6 +18,7 @@ umask 022
 
 APT_BASE=(python3.11-venv python3.11-dev gcc libc6-dev binutils make opencl-c-headers acl)
 APT_FUZZ=(clang libclang-rt-14-dev)
+CHECK_FUZZ_SECONDS=4                     # for each target, in check
 APT_TEST=(systemd systemd-container) # the units are tested under a systemd of their own
 
 # ---- saying what happens ------------------------------------------------------------------------
@@ -220,8 +221,9 @@ verb_test() { # all tests: C under sanitizers, then pytest (further arguments go
     "${WAY[@]}" "$PY" -m pytest -q "$@"
 }
 
-verb_check() { # what a reviewer runs: format, lint, types, guards, C tests under sanitizers
+verb_check() { # what a reviewer runs: format, lint, types, guards, C tests, a moment of fuzzing
     setup_dev
+    need_packages "${APT_FUZZ[@]}"
     find_way
     local c_files failed=()
     mapfile -t c_files < <(find mediator_ext tests -name '*.[ch]' | sort)
@@ -233,6 +235,7 @@ verb_check() { # what a reviewer runs: format, lint, types, guards, C tests unde
     step "mypy --strict" "$PY" -m mypy vgpud tests setup.py mediator_ext/build_mediator.py
     step "guards" "$PY" -m pytest -q tests/guards
     step "C tests under sanitizers" "${WAY[@]}" "$PY" tests/c/run.py
+    step "fuzz targets, for a moment each" "$PY" -m tests.fuzz.run "$CHECK_FUZZ_SECONDS"
     ((${#failed[@]} == 0)) || die "check failed: $(printf '%s; ' "${failed[@]}")
 (formats are mended by .venv/bin/ruff format . and .venv/bin/clang-format -i FILE)"
     say "check: all clean"
@@ -249,30 +252,10 @@ verb_bench() { # [NAME]: run one benchmark, or all; the last line of each is JSO
     exec "${WAY[@]}" "$PY" -m tests.bench "$@"
 }
 
-verb_fuzz() { # [NAME]: fuzz the guest-facing parsers, FUZZ_SECONDS (60) each
-    local targets=(tests/fuzz/fuzz_*.c) target name
-    [[ -e ${targets[0]} ]] || die "there is no fuzz target: none of tests/fuzz/fuzz_*.c exists"
-    if [[ -n ${1:-} ]]; then
-        [[ -e tests/fuzz/fuzz_$1.c ]] ||
-            die "no fuzz target $1; there are: $(printf '%s ' "${targets[@]}")"
-        targets=("tests/fuzz/fuzz_$1.c")
-    fi
+verb_fuzz() { # [SECONDS] [NAME…]: fuzz the parsers of what others send, SECONDS (60) each
     setup
     need_packages "${APT_FUZZ[@]}"
-    say "make: fuzz targets"
-    quietly fuzz 'The first error in the log counts.' \
-        make -C mediator_ext -j "$JOBS" SAN=fuzz CC=clang fuzz
-    for target in "${targets[@]}"; do
-        name=$(basename "$target" .c)
-        name=${name#fuzz_}
-        say "fuzz $name for ${FUZZ_SECONDS:-60} s, from tests/fuzz/corpus/$name"
-        mkdir -p "build/fuzz/found/$name"
-        local seeds=()
-        [[ -d tests/fuzz/corpus/$name ]] && seeds=("tests/fuzz/corpus/$name")
-        "build/fuzz/fuzz/$name" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 \
-            -artifact_prefix="build/fuzz/$name-" -print_final_stats=1 \
-            "build/fuzz/found/$name" "${seeds[@]}"
-    done
+    "$PY" -m tests.fuzz.run "$@"
 }
 
 verb_install() { # onto this host: PREFIX (/opt/vgpud), DESTDIR, EXTRAS=cpu for a host without a GPU

@@ -4,8 +4,9 @@
  * Theory of operation
  *
  * See journal.h. A journal is formatted once, before it is held; an engine that is given one checks
- * that it is of this version and of the size its own numbers imply, and refuses it otherwise: it
- * was written by another release, and guessing would mean losing requests or answering them twice.
+ * that it is of this version, of the size its own numbers imply, and sound (journal_check.c), and
+ * refuses it otherwise: it was written by another release or is spoilt, and guessing would mean
+ * losing requests or answering them twice.
  */
 #include "journal.h"
 
@@ -105,7 +106,7 @@ int mediator_journal_format(int fd, uint32_t slots, uint32_t pairs, uint32_t ent
  * @fd: stays the caller's
  * @bytes: set to its size
  *
- * Return: 0, -EPROTO when it is not a journal of this version, or another negative errno
+ * Return: 0, -EPROTO when it is not a sound journal of this version, or another negative errno
  */
 int journal_map(int fd, struct journal **out, uint64_t *bytes)
 {
@@ -129,7 +130,8 @@ int journal_map(int fd, struct journal **out, uint64_t *bytes)
         journal->waits_offset != waits_offset_for(journal->slot_count) ||
         journal->tx_offset != tx_offset_for(journal->slot_count) ||
         journal->tx_bytes != tx_bytes_for(journal->slot_count) ||
-        journal->slots_used > journal->slot_count || !device_layout_valid(&journal->ring.layout)) {
+        journal->slots_used > journal->slot_count || !device_layout_valid(&journal->ring.layout) ||
+        !journal_sound(journal)) {
         munmap(journal, *bytes);
         return -EPROTO;
     }

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "engine.h"
+#include "journal_map.h"
 
 static bool client_is_there(const struct vm *vm, const struct journal_slot *slot)
 {
@@ -27,10 +28,7 @@ static bool client_is_there(const struct vm *vm, const struct journal_slot *slot
 /* What the slot's state means now that its engine is gone. */
 static enum request_state state_now(const struct vm *vm, const struct journal_slot *slot)
 {
-    const struct journal_link *link =
-        &vm->journal->link[slot->lane == SCHED_BUILD ? MEDIATOR_BUILD : MEDIATOR_LAUNCH];
     bool here = client_is_there(vm, slot);
-    bool sent;
 
     switch (slot->state) {
     case REQUEST_RECEIVED:
@@ -45,9 +43,7 @@ static enum request_state state_now(const struct vm *vm, const struct journal_sl
         return here ? REQUEST_QUEUED : REQUEST_FREE;
     case REQUEST_RUNNING:
     case REQUEST_CANCELLED:
-        sent = link->worker_id && (int32_t)(slot->unit_index - link->unit_tail) < 0 &&
-               (int32_t)(slot->unit_index - link->reply_head) >= 0;
-        if (sent)
+        if (journal_sent(vm->journal, slot))
             return here ? slot->state : REQUEST_CANCELLED;
         return here && slot->state == REQUEST_RUNNING ? REQUEST_QUEUED : REQUEST_FREE;
     case REQUEST_DONE:
@@ -105,13 +101,30 @@ static void revive(struct request *r)
     executor_adopt(r);
 }
 
+/* One VM at a time has the device, and so many builds run in all: that holds across journals, too. */
+static bool claims_what_is_free(const struct vm *vm)
+{
+    const struct mediator *m = vm->mediator;
+
+    for (uint32_t i = 0; i < vm->journal->slots_used; i++) {
+        const struct journal_slot *slot = &vm->journal->slot[i];
+
+        if (!journal_sent(vm->journal, slot))
+            continue;
+        if (slot->lane == SCHED_BUILD ? m->builds == MAX_BUILDS
+                                      : m->device.vm && m->device.vm != vm)
+            return false;
+    }
+    return true;
+}
+
 /**
  * recover() - Rebuild what is not in the journal from what is
  *
  * Without memory for the list of live requests their order could not be kept, so that is fatal to the
  * call that adds the VM.
  *
- * Return: 0, or -ENOMEM
+ * Return: 0, -ENOMEM, or -EPROTO: the journal claims what another VM has
  */
 int recover(struct vm *vm)
 {
@@ -120,6 +133,8 @@ int recover(struct vm *vm)
 
     if (used == 0)
         return 0;
+    if (!claims_what_is_free(vm))
+        return -EPROTO;
     live = calloc(used, sizeof(*live));
     if (!live)
         return -ENOMEM;

@@ -155,6 +155,8 @@ static void link_init(struct vm *vm, int lane)
     link->lane = (uint8_t)lane;
     link->doorbell.fd = -1;
     link->journal = &vm->journal->link[lane];
+    if (link->journal->worker_id == 0) /* nothing is out, and the indices may be half reset */
+        link->journal->unit_tail = link->journal->reply_head = 0;
     for (uint32_t i = 0; i < WORKER_RING_ENTRIES; i++)
         link->slot[i] = NO_SLOT;
     scheduler_vm_block(&vm->mediator->scheduler, &vm->sched, (enum sched_lane)lane, true);

@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "closer.h"
@@ -149,6 +150,20 @@ static int greet(struct ivshmem *v, int socket)
     return rc;
 }
 
+/*
+ * Nobody reads doorbells (reactor.c), but a client may have left one full, and then no edge would come
+ * of it any more. Without waiting whatever the descriptor's flags say: an older client shares them.
+ */
+static void empty_doorbells(struct ivshmem *v)
+{
+    uint64_t count;
+    struct iovec iov = {&count, sizeof(count)};
+
+    for (uint32_t i = 0; i < pair_count(v); i++)
+        while (preadv2(v->doorbell[i].watch.fd, &iov, 1, -1, RWF_NOWAIT) < 0 && errno == EINTR)
+            ;
+}
+
 static void connection_ready(struct watch *watch, uint32_t events)
 {
     struct ivshmem *v = (struct ivshmem *)((char *)watch - offsetof(struct ivshmem, connection));
@@ -185,6 +200,7 @@ static void listener_ready(struct watch *watch, uint32_t events)
         return;
     }
     reactor_change(v->base.reactor, &v->listener, EPOLLIN);
+    empty_doorbells(v);
     device_attach(&v->device, transport_identity(&v->base), transport_device(&v->base));
     if (transport_hold(&v->base, fd)) {
         transport_hang_up(&v->base, fd);

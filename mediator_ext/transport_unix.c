@@ -23,6 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "journal_map.h"
 #include "stub_ids.h"
 #include "stub_stream.h"
 #include "transport.h"
@@ -388,12 +389,12 @@ static const struct transport_ops stub_ops = {
 };
 
 /* Take up where the last engine stopped. What cannot be known for sure is not guessed. */
-static void resume(struct stub *s, int connection)
+static void resume(struct stub *s, const struct journal *journal, int connection)
 {
-    struct journal *journal =
-        (struct journal *)((char *)s->journal - offsetof(struct journal, stub));
     struct journal_stub *j = s->journal;
-    bool sane = j->connected && stub_stream_sane(&s->stream);
+    uint64_t answers = (uint64_t)journal_stub_owed(journal) * WIRE_ANSWER_MAX;
+    bool sane =
+        j->connected && stub_stream_sane(&s->stream) && answers <= stub_stream_room(&s->stream);
 
     if (connection < 0 || !sane || start_connection(s, connection)) {
         if (connection >= 0)
@@ -405,13 +406,7 @@ static void resume(struct stub *s, int connection)
     s->base.attachment = j->attachment;
     stub_ids_add(s->journal,
                  transport_identity(&s->base)->vm_id); /* it may have changed meanwhile */
-    for (uint32_t i = 0; i < journal->slots_used; i++) {
-        const struct journal_slot *slot = &journal->slot[i];
-
-        if (slot->state != REQUEST_FREE && slot->state != REQUEST_CANCELLED &&
-            slot->transport == MEDIATOR_STUB && slot->attachment == j->attachment)
-            s->outstanding++;
-    }
+    s->outstanding = journal_stub_owed(journal);
     transport_wake(&s->base);
 }
 
@@ -442,6 +437,6 @@ int transport_unix_new(struct transport **out, struct vm *vm, struct reactor *re
         return rc;
     }
     *out = &s->base;
-    resume(s, connection);
+    resume(s, journal, connection);
     return 0;
 }

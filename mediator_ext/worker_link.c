@@ -66,7 +66,10 @@ int worker_link_attach(struct worker_link *link, struct reactor *reactor,
     }
     close(worker->channel);
     if (link->journal->worker_id != worker->worker_id) {
-        link->journal->unit_tail = link->journal->reply_head = 0;
+        /* Indices are believed only of a worker that is known: never of half a change. */
+        __atomic_store_n(&link->journal->worker_id, 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&link->journal->unit_tail, 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&link->journal->reply_head, 0, __ATOMIC_RELEASE);
         __atomic_store_n(&link->journal->worker_id, worker->worker_id, __ATOMIC_RELEASE);
         link->adopted = false;
     } else {

@@ -13,11 +13,13 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "link.h"
@@ -172,6 +174,19 @@ int ivshmem_greet(int connection, uint64_t deadline_ns, int64_t *id, int *memory
     return 0;
 }
 
+/*
+ * Is it something like an eventfd? Their kind has no file type. Another descriptor could end us by
+ * SIGPIPE, or keep us waiting, when it is written to; an eventfd that blocks is made one that does not.
+ */
+static bool is_eventfd(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    struct stat facts;
+
+    return fstat(fd, &facts) == 0 && (facts.st_mode & S_IFMT) == 0 && flags >= 0 &&
+           (flags & O_NONBLOCK || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0);
+}
+
 static int vectors_of(int connection, uint64_t deadline_ns, int64_t peer, uint32_t count, int *fds,
                       const char *what, struct vgpu_reason *why)
 {
@@ -183,6 +198,10 @@ static int vectors_of(int connection, uint64_t deadline_ns, int64_t peer, uint32
             return receive_failed(rc, what, why);
         if (value != peer || fds[i] == -1)
             return unexpected(what, value, fds[i] != -1, why);
+        if (!is_eventfd(fds[i])) {
+            reason_set(why, "one of the %s is no eventfd: not vgpud's", what);
+            return -EPROTO;
+        }
     }
     return 0;
 }

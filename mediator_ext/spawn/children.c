@@ -283,7 +283,9 @@ static void end_record(struct children *children, struct child *child, const sig
     }
     while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR) {
     }
-    close(child->pidfd); /* which ends its watch */
+    /* Closing alone would not end its watch: the client has a duplicate. */
+    epoll_ctl(children->config.epoll_fd, EPOLL_CTL_DEL, child->pidfd, NULL);
+    close(child->pidfd);
     rc = swept < 0 ? swept : scratch_remove(children->config.scratch, child->worker_id);
     if (rc < 0) {
         log_warn("worker %u (%s): something is left of %s/worker-%u: %s", child->worker_id,

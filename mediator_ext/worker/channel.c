@@ -21,7 +21,7 @@
 
 int channel_open(struct channel *channel, int fd, int doorbell)
 {
-    struct stat file;
+    struct stat file, bell;
     int seals;
     void *map;
 
@@ -32,6 +32,10 @@ int channel_open(struct channel *channel, int fd, int doorbell)
     seals = fcntl(fd, F_GET_SEALS);
     if (seals < 0 || !(seals & F_SEAL_SHRINK))
         return -EPERM;
+    if (fstat(doorbell, &bell) < 0)
+        return -errno;
+    if (bell.st_mode & S_IFMT) /* an eventfd's kind has no file type */
+        return -EINVAL;
     map = mmap(NULL, WORKER_CHANNEL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED)
         return -errno;

@@ -26,7 +26,7 @@ struct channel {
  * @fd:       memfd of WORKER_CHANNEL_BYTES, sealed against shrinking; stays the caller's
  * @doorbell: eventfd; the channel's on success, the caller's on failure
  *
- * Return: 0; -EINVAL for a wrong size; -EPERM without the seal; -errno.
+ * Return: 0; -EINVAL for a wrong size or a doorbell that is no eventfd; -EPERM without the seal; -errno.
  */
 int channel_open(struct channel *channel, int fd, int doorbell);
 

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "backend.h"
+#include "become.h"
 #include "bind.h"
 #include "build.h"
 #include "channel.h"
@@ -106,29 +107,6 @@ static const char *parse(int argc, char **argv, struct arguments *arguments)
     if (threads)
         arguments->settings.threads = (uint32_t)number;
     return NULL;
-}
-
-/* Maps what the bind brought. The ring's descriptor is closed: only the slices stay reachable. */
-static int become(struct bind *bind, struct tenant *tenant, struct channel *channel, char *reason)
-{
-    int error;
-
-    error = slices_map(&tenant->slices, bind->fds[WORKER_BIND_RING], &bind->message);
-    if (error) {
-        snprintf(reason, REASON_BYTES, "cannot map the data area: %s", strerror(-error));
-        return error;
-    }
-    error = channel_open(channel, bind->fds[WORKER_BIND_CHANNEL], bind->fds[WORKER_BIND_DOORBELL]);
-    if (error) {
-        snprintf(reason, REASON_BYTES, "cannot map the channel: %s", strerror(-error));
-        slices_unmap(&tenant->slices);
-        return error;
-    }
-    bind->fds[WORKER_BIND_DOORBELL] = -1;
-    tenant->exchange = bind->fds[WORKER_BIND_EXCHANGE];
-    bind->fds[WORKER_BIND_EXCHANGE] = -1;
-    bind_close(bind);
-    return 0;
 }
 
 /* From an open device (or the reason why there is none) to the end of the process. */

@@ -108,7 +108,11 @@ struct rig_ring {
     uint32_t pairs;
 };
 
-/** rig_ring_attach() - Connect and take the greeting. Return: did it come as it should? */
+/** rig_ring_connect() - Connect, and wait for nothing */
+void rig_ring_connect(struct rig_ring *ring, const struct rig_vm *vm);
+/** rig_ring_greeted() - Take the greeting and map the memory. Return: did it come as it should? */
+bool rig_ring_greeted(struct rig_ring *ring);
+/** rig_ring_attach() - Connect and take the greeting */
 bool rig_ring_attach(struct rig_ring *ring, const struct rig_vm *vm);
 /** rig_ring_accept() - Write features, and wait for the host's word. Return: device_status */
 uint32_t rig_ring_accept(struct rig_ring *ring, uint64_t features);

@@ -32,7 +32,7 @@ static bool hear(int socket, int64_t *value, int *fd)
     return true;
 }
 
-static bool greeted(struct rig_ring *ring)
+static bool heard_all(struct rig_ring *ring)
 {
     int64_t value;
     int fd;
@@ -51,7 +51,7 @@ static bool greeted(struct rig_ring *ring)
     return true;
 }
 
-bool rig_ring_attach(struct rig_ring *ring, const struct rig_vm *vm)
+void rig_ring_connect(struct rig_ring *ring, const struct rig_vm *vm)
 {
     memset(ring, 0, sizeof(*ring));
     ring->memory_fd = -1;
@@ -60,13 +60,23 @@ bool rig_ring_attach(struct rig_ring *ring, const struct rig_vm *vm)
     ring->pairs = vm->pairs;
     ring->bytes = mediator_ring_bytes(vm->pairs, RIG_ENTRIES, RIG_DATA_BYTES);
     ring->socket = rig_connect(vm->ring_path);
-    if (!greeted(ring))
+}
+
+bool rig_ring_greeted(struct rig_ring *ring)
+{
+    if (!heard_all(ring))
         return false;
     ring->memory = mmap(NULL, ring->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring->memory_fd, 0);
     rig_must(ring->memory != MAP_FAILED, "the memory");
     ring->host = (void *)ring->memory;
     ring->guest = (void *)(ring->memory + VGPU_PAGE_BYTES);
     return true;
+}
+
+bool rig_ring_attach(struct rig_ring *ring, const struct rig_vm *vm)
+{
+    rig_ring_connect(ring, vm);
+    return rig_ring_greeted(ring);
 }
 
 uint32_t rig_ring_accept(struct rig_ring *ring, uint64_t features)

@@ -310,6 +310,22 @@ static void test_full_doorbell(struct mediator *m, struct rig_vm *vm, struct rig
     leave(&ring, m, vm);
 }
 
+static void test_doorbell_left_full(struct mediator *m, struct rig_vm *vm)
+{
+    const uint64_t full = UINT64_MAX - 1;
+    struct rig_ring ring;
+    uint64_t count;
+
+    CASE("a doorbell that a client has left full rings for the next one");
+    join(&ring, vm);
+    CHECK(read(ring.host_doorbells[0], &count, sizeof(count)) == sizeof(count));
+    CHECK(write(ring.host_doorbells[0], &full, sizeof(full)) == sizeof(full));
+    leave(&ring, m, vm);
+    join(&ring, vm);
+    CHECK(nop_works(&ring, 0, 1));
+    leave(&ring, m, vm);
+}
+
 int main(void)
 {
     const struct mediator_config config = rig_config();
@@ -329,6 +345,7 @@ int main(void)
     test_reattach(m, &vm, &worker);
     test_reset(m, &vm, &worker);
     test_full_doorbell(m, &vm, &other);
+    test_doorbell_left_full(m, &vm);
     test_scribbling(m, &vm, &other);
     test_restarted_idle(m, &vm);
     mediator_free(m);

@@ -166,7 +166,10 @@ static int attach_to_broken_handshake(int what, struct vgpu_reason *why)
     fake_host_message(&host, what == 0 ? 1 : 0, what == 1 ? host.stop_fd : -1);
     fake_host_message(&host, what == 2 ? 70000 : what == 3 ? 0 : FAKE_CLIENT_ID, -1);
     fake_host_message(&host, what == 4 ? -2 : -1, what == 5 ? -1 : host.memory_fd);
-    fake_host_message(&host, what == 6 ? 9 : 0, what == 7 ? -1 : host.doorbells[0]);
+    fake_host_message(&host, what == 6 ? 9 : 0,
+                      what == 7   ? -1
+                      : what == 9 ? host.client_end
+                                  : host.doorbells[0]);
     fake_host_message(&host, 0, host.doorbells[1]);
     fake_host_message(&host, FAKE_CLIENT_ID, host.vectors[0]);
     fake_host_message(&host, what == 8 ? 0 : FAKE_CLIENT_ID, host.vectors[1]);
@@ -182,7 +185,7 @@ static void a_broken_handshake_is_refused(void)
     int descriptors = open_descriptors();
 
     CASE("each message of the handshake is checked, and its descriptor closed when it is wrong");
-    for (int what = 0; what < 9; what++) {
+    for (int what = 0; what < 10; what++) {
         why.text[0] = 0;
         CHECK(attach_to_broken_handshake(what, &why) == -EPROTO);
         CHECK(why.text[0] != 0);

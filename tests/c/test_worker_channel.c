@@ -91,6 +91,12 @@ static void wrong_files(void)
     fd = memfd_of(WORKER_CHANNEL_BYTES, F_SEAL_GROW);
     CHECK(channel_open(&channel, fd, -1) == -EPERM);
     close(fd);
+
+    CASE("a doorbell at which a write could end the worker is none");
+    fd = memfd_of(WORKER_CHANNEL_BYTES, F_SEAL_SHRINK);
+    CHECK(channel_open(&channel, fd, -1) == -EBADF);
+    CHECK(channel_open(&channel, fd, fd) == -EINVAL);
+    close(fd);
 }
 
 static void units_and_replies_wrap(void)

@@ -5,37 +5,16 @@
  * into its channel or answers. Whatever they do, the engine comes to rest, and another VM is served.
  */
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 
 #include "bench_engine.h"
+#include "input.h"
 #include "replay.h"
 
 static struct mediator *m;
 static struct rig_vm vm, other;
 static struct rig_ring neighbour;
 static uint32_t next_worker = 1;
-
-static void attach_ring(struct rig_ring *ring, struct rig_vm *to)
-{
-    int connecting = rig_connect(to->ring_path);
-
-    /* The greeting is read after the engine has turned: rig_ring_attach() would wait for it. */
-    bench_settle(m);
-    memset(ring, 0, sizeof(*ring));
-    for (uint32_t i = 0; i < VGPU_QP_MAX; i++)
-        ring->host_doorbells[i] = ring->guest_doorbells[i] = -1;
-    ring->pairs = to->pairs;
-    ring->bytes = mediator_ring_bytes(to->pairs, RIG_ENTRIES, RIG_DATA_BYTES);
-    ring->socket = connecting;
-    FUZZ_CHECK(greeted(ring));
-    ring->memory = mmap(NULL, ring->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring->memory_fd, 0);
-    FUZZ_CHECK(ring->memory != MAP_FAILED);
-    ring->host = (void *)ring->memory;
-    ring->guest = (void *)(ring->memory + VGPU_PAGE_BYTES);
-    ring->guest->status = VGPU_GUEST_ACK | VGPU_GUEST_FEATURES_OK;
-    rig_ring_bell(ring, 0);
-    bench_settle(m);
-    FUZZ_CHECK(ring->host->device_status == VGPU_DEVICE_OK);
-}
 
 static void stop(void)
 {
@@ -53,7 +32,7 @@ static void start(void)
     rig_vm_new(&vm, 1, 'A', 1, 32, 2);
     rig_vm_new(&other, 2, 'A', 1, 32, 1);
     FUZZ_CHECK(rig_vm_add(&vm, m, -1, -1) >= 0 && rig_vm_add(&other, m, -1, -1) >= 0);
-    attach_ring(&neighbour, &other);
+    bench_attach_ring(m, &neighbour, &other);
     FUZZ_CHECK(atexit(stop) == 0);
 }
 
@@ -73,42 +52,53 @@ static struct worker_channel *attach_worker(void)
     return mapped;
 }
 
-struct input {
-    const uint8_t *at;
-    size_t left;
-};
-
-static uint32_t take(struct input *in, uint32_t bytes)
-{
-    uint32_t value = 0;
-
-    for (uint32_t i = 0; i < bytes && in->left; i++, in->left--)
-        value |= (uint32_t)*in->at++ << 8 * i;
-    return value;
-}
-
 /* One word somewhere in the pages that matter: control pages, indices, entries. */
 static void scribble(struct rig_ring *ring, struct input *in)
 {
     static const uint32_t places[] = {0,       0x1000,  0x10000, 0x11000,
-                                      0x20000, 0x30000, 0x50000, 0x51000};
-    uint32_t offset = places[take(in, 1) % 8] + take(in, 1) * 4;
+                                      0x20000, 0x40000, 0x50000, 0x51000};
+    uint32_t offset = places[take_small(in, 8)] + (uint32_t)take(in, 1) * 4;
 
     if (offset + 4 <= ring->bytes)
-        *(volatile uint32_t *)(ring->memory + offset) = take(in, 1 + in->left % 4);
+        *(volatile uint32_t *)(ring->memory + offset) = (uint32_t)take(in, 1 + in->left % 4);
 }
 
+/* An entry that is right as far as its kind goes, or has a field that is not. */
 static void submit_entry(struct rig_ring *ring, struct input *in)
 {
     struct vgpu_pair_guest *guest = (void *)(ring->memory + 0x10000 + 0x1000);
-    struct vgpu_submission entry = rig_command(take(in, 1), take(in, 1) % 3);
+    struct vgpu_submission entry = rig_command(take(in, 1), take_small(in, 3));
+    uint32_t how = (uint32_t)take(in, 1);
 
-    if (take(in, 1) % 4 == 0)
-        entry.kind = (uint8_t)take(in, 1);
+    entry.generation = ring->host->generation;
+    if (how & 1) {
+        entry.kind = (uint8_t)take_small(in, VGPU_KIND_QUERY + 2);
+        entry.cmd_len = 0;
+        if (entry.kind == VGPU_KIND_QUERY)
+            entry.cmd_seg = take_small(in, 5);
+    }
+    if (how & 2)
+        entry.signal = take_small(in, 8);
+    if (how & 4) {
+        /* The waits stand in the data, where anything may have been written. */
+        entry.wait_count = (uint16_t)take_small(in, VGPU_WAITS_MAX + 2);
+        entry.wait_off = take_small(in, 16) * 8;
+    }
+    if (how & 8)
+        ((uint8_t *)&entry)[take_small(in, sizeof(entry))] = (uint8_t)take(in, 1);
     memcpy(ring->memory + 0x20000 + guest->sq_tail % RIG_ENTRIES * sizeof(entry), &entry,
            sizeof(entry));
     __atomic_store_n(&guest->sq_tail, guest->sq_tail + 1, __ATOMIC_RELEASE);
     rig_ring_bell(ring, 0);
+}
+
+/* Take what is there, so that there is room again. */
+static void take_completions(struct rig_ring *ring)
+{
+    const struct vgpu_pair_host *host = (void *)(ring->memory + 0x10000);
+    struct vgpu_pair_guest *guest = (void *)(ring->memory + 0x10000 + 0x1000);
+
+    guest->cq_head = host->cq_tail;
 }
 
 static void answer_unit(struct worker_channel *channel, struct input *in)
@@ -117,8 +107,8 @@ static void answer_unit(struct worker_channel *channel, struct input *in)
     struct worker_reply *reply = &channel->replies[index];
 
     *reply = (struct worker_reply){.token = channel->units[index].token,
-                                   .outcome = (uint8_t)(1 + take(in, 1) % 4),
-                                   .op_index = take(in, 1),
+                                   .outcome = (uint8_t)(1 + take_small(in, 4)),
+                                   .op_index = (uint32_t)take(in, 1),
                                    .status = (uint16_t)take(in, 1)};
     if (take(in, 1) > 250)
         reply->token ^= take(in, 4);
@@ -128,22 +118,20 @@ static void answer_unit(struct worker_channel *channel, struct input *in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {data, size};
-    struct vgpu_submission nop = rig_nop(5, 0);
-    struct vgpu_completion completion;
     struct worker_channel *channel;
     struct rig_ring ring;
 
     if (!m)
         start();
-    attach_ring(&ring, &vm);
+    bench_attach_ring(m, &ring, &vm);
     channel = attach_worker();
     while (in.left) {
-        switch (take(&in, 1) % 6) {
+        switch (take_small(&in, 7)) {
         case 0:
             scribble(&ring, &in);
             break;
         case 1:
-            rig_ring_bell(&ring, take(&in, 1) % 2);
+            rig_ring_bell(&ring, take_small(&in, 2));
             break;
         case 2:
             submit_entry(&ring, &in);
@@ -152,7 +140,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             answer_unit(channel, &in);
             break;
         case 4:
-            channel->worker.reply_tail += take(&in, 1);
+            take_completions(&ring);
+            break;
+        case 5:
+            channel->worker.reply_tail += (uint32_t)take(&in, 1);
             break;
         default:
             ((volatile uint8_t *)channel)[take(&in, 2) % WORKER_CHANNEL_BYTES] =
@@ -167,8 +158,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     munmap(channel, WORKER_CHANNEL_BYTES);
     FUZZ_CHECK(m->in_use == 0 && m->device.in_flight == 0 && m->builds == 0);
 
-    rig_ring_put(&neighbour, 0, &nop);
-    bench_settle(m);
-    FUZZ_CHECK(rig_ring_take(&neighbour, 0, &completion, 0) && completion.status == VGPU_OK);
+    FUZZ_CHECK(bench_nop_works(m, &neighbour));
     return 0;
 }

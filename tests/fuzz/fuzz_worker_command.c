@@ -1,9 +1,10 @@
 /*
- * fuzz_worker_command.c - Any bytes as a command, in both roles, on the null device
+ * fuzz_worker_command.c - Any bytes as commands, in both roles, on the null device
  *
- * The first bytes of an input choose the unit; the rest fills the guest's slice from its start, so
- * that references can reach the command itself. Every input starts with a VM of its own and ends
- * with everything given back: what is lost on the way, the sanitizers report.
+ * An input is a list of commands: six bytes that choose the unit, then the command, which lies in
+ * the guest's slice from its start, so that references can reach the command itself, and behind it
+ * what was there before. Every input starts with a VM of its own and ends with everything given
+ * back: what is lost on the way, the sanitizers report.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,11 +12,22 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "input.h"
+#include "replay.h"
 #include "test_worker_tenant.h"
 #include "worker/build.h"
 #include "worker/launch.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#define COMMANDS_MAX 8
+
+/* A VM's two workers. The builder is there once it was needed. */
+struct pair {
+    struct tenant launcher, builder;
+    struct interrupted interrupted;
+    uint32_t replies;
+    bool has_builder;
+    int fds[2];
+};
 
 /* Makes a sound frame of any bytes, so that the fuzzer gets past it to the bodies of the ops. */
 static void mend_frames(uint8_t *bytes, uint32_t len, bool loads)
@@ -64,55 +76,74 @@ static void builder_of(struct tenant *builder, const struct tenant *launcher, in
     builder->exchange = exchange;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* One unit, sent again until it is done, as the engine does. */
+static void run_unit(struct pair *pair, struct worker_unit *unit)
 {
-    struct worker_unit unit = {.token = 1, .kind = WORKER_UNIT_COMMAND, .ctx = 1, .stream = 1};
-    struct interrupted interrupted = {.count = 0};
-    struct tenant launcher, builder;
     struct worker_reply reply;
-    bool has_builder = false;
-    int fds[2];
-
-    if (size < 4 || size > SLICE_BYTES)
-        return 0;
-    unit.lane = data[0] & 3;
-    unit.budget_us = data[0] & 4 ? 0 : 1000000;
-    unit.first_op = data[1] & 7;
-    unit.cmd_off = data[2] & 0xf8;
-    unit.cmd_len = (uint32_t)(size - 4) & ~7u;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
-        abort();
-    tenant_of_null(&launcher);
-    launcher.exchange = fds[0];
-    memcpy(launcher.slices.base[0], data + 4, size - 4);
-    if (data[0] & 8) {
-        unit.cmd_off = 0;
-        mend_frames(launcher.slices.base[0], unit.cmd_len, unit.lane == VGPU_LANE_BUILD);
-    }
 
     for (int step = 0; step < 16; step++) {
-        launch_unit(&launcher, &interrupted, &unit, (uint32_t)step, &reply);
+        launch_unit(&pair->launcher, &pair->interrupted, unit, pair->replies++, &reply);
         if (reply.outcome == WORKER_DONE)
             break;
-        if (reply.outcome != WORKER_CONTINUE && reply.outcome != WORKER_NEED_BUILD)
-            abort(); /* the only unit of its stream cannot be bounced */
-        if (reply.op_index >= VGPU_COMMAND_OPS_MAX)
-            abort();
-        unit.first_op = reply.op_index;
-        unit.flags = 0;
-        unit.reply_head = (uint32_t)step + 1;
+        /* The only unit of its stream cannot be bounced. */
+        FUZZ_CHECK(reply.outcome == WORKER_CONTINUE || reply.outcome == WORKER_NEED_BUILD);
+        FUZZ_CHECK(reply.op_index < VGPU_COMMAND_OPS_MAX);
+        unit->first_op = reply.op_index;
+        unit->flags = 0;
+        unit->reply_head = pair->replies; /* the engine knows of the interruption */
         if (reply.outcome == WORKER_NEED_BUILD) {
-            if (!has_builder)
-                builder_of(&builder, &launcher, fds[1]);
-            has_builder = true;
-            build_unit(&builder, &unit, &reply);
-            unit.flags = WORKER_UNIT_BUILT;
+            if (!pair->has_builder)
+                builder_of(&pair->builder, &pair->launcher, pair->fds[1]);
+            pair->has_builder = true;
+            build_unit(&pair->builder, unit, &reply);
+            unit->flags = WORKER_UNIT_BUILT;
         }
     }
-    if (has_builder)
-        tenant_close(&builder);
-    tenant_of_null_close(&launcher);
-    close(fds[0]);
-    close(fds[1]);
+}
+
+/* The next command of the input. Each has a stream of its own: one that is given up holds no other. */
+static void run_command(struct pair *pair, struct input *in, uint32_t number)
+{
+    struct worker_unit unit = {
+        .token = number, .kind = WORKER_UNIT_COMMAND, .ctx = 1, .stream = number};
+    uint32_t flags = (uint32_t)take(in, 1), len;
+
+    unit.lane = flags & 3;
+    unit.budget_us = flags & 4 ? 0 : 1000000;
+    unit.generation = flags & 16 ? number : 0;
+    unit.qp = flags & 32 ? 1 : 0;
+    unit.first_op = (uint32_t)take(in, 1) & 7;
+    unit.cmd_off = take(in, 1) & 0xf8;
+    unit.args[0] = (uint32_t)take(in, 1);
+    if (flags & 64)
+        unit.kind = WORKER_UNIT_VECTOR_ADD;
+    len = (uint32_t)take(in, 2) % 4096;
+    if (len > in->left)
+        len = (uint32_t)in->left;
+    take_bytes(in, pair->launcher.slices.base[0], len);
+    unit.cmd_len = len & ~7u;
+    if (flags & 8) {
+        unit.cmd_off = 0;
+        unit.first_op = 0;
+        mend_frames(pair->launcher.slices.base[0], unit.cmd_len, unit.lane == VGPU_LANE_BUILD);
+    }
+    run_unit(pair, &unit);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct input in = {data, size};
+    struct pair pair = {.has_builder = false};
+
+    FUZZ_CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.fds) == 0);
+    tenant_of_null(&pair.launcher);
+    pair.launcher.exchange = pair.fds[0];
+    for (uint32_t number = 1; in.left && number <= COMMANDS_MAX; number++)
+        run_command(&pair, &in, number);
+    if (pair.has_builder)
+        tenant_close(&pair.builder);
+    tenant_of_null_close(&pair.launcher);
+    close(pair.fds[0]);
+    close(pair.fds[1]);
     return 0;
 }

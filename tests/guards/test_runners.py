@@ -11,6 +11,8 @@ import pytest
 from tests.bench.__main__ import as_json, bench_names, main, table
 from tests.bench.result import BenchResult, Row
 from tests.c.run import failure_of, sanitizers_of
+from tests.fuzz.run import UsageError, finding_of, parse, target_names
+from tests.fuzz.run import main as fuzz_main
 from tests.guards.sources import ROOT, files
 
 ROWS = (
@@ -47,6 +49,44 @@ def test_a_c_test_passes_only_by_claims_that_held(
     returncode: int, output: str, failure: str
 ) -> None:
     assert failure_of(returncode, output) == failure
+
+
+def test_seconds_come_first_then_from_the_environment_then_from_the_default() -> None:
+    known = ("ring", "wire")
+    assert parse(["5", "wire"], {"FUZZ_SECONDS": "9"}, known) == (5, ["wire"])
+    assert parse(["wire"], {"FUZZ_SECONDS": "9"}, known) == (9, ["wire"])
+    assert parse([], {}, known) == (60, ["ring", "wire"])
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "1.5", "00", "99999999"])
+def test_what_is_no_number_of_seconds_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="not a number of seconds"):
+        parse([text], {}, ("ring",))
+    with pytest.raises(UsageError, match="not a number of seconds"):
+        parse([], {"FUZZ_SECONDS": text}, ("ring",))
+
+
+def test_an_unknown_fuzz_target_is_refused_with_the_list(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert fuzz_main(["3", "nonsense"]) == 2
+    message = capsys.readouterr().err
+    assert "nonsense" in message and all(name in message for name in target_names())
+
+
+@pytest.mark.parametrize(
+    ("returncode", "output", "failure"),
+    [
+        (0, "stat::number_of_executed_units: 12\n", ""),
+        (0, "INFO: seed corpus\n", "no input was run"),
+        (77, "Test unit written to /x/ring-crash-1\n", "exit 77, by /x/ring-crash-1"),
+        (-13, "", "killed by signal 13, by no input that could be kept"),
+    ],
+)
+def test_a_fuzz_target_is_clean_only_if_it_ran_and_found_nothing(
+    returncode: int, output: str, failure: str
+) -> None:
+    assert finding_of("ring", returncode, output).failure == failure
 
 
 def test_a_row_is_compared_with_its_baseline() -> None:
