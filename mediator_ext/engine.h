@@ -146,6 +146,10 @@ int workers_attach(struct vm *vm, enum mediator_lane lane, const struct mediator
 void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t detail);
 void workers_refused(struct vm *vm, enum mediator_lane lane, uint32_t retry_us);
 
+/* builders.c */
+void builders_doom(struct vm *vm);
+void builders_check(struct mediator *m);
+
 /* queue_timeout.c */
 int queue_timeout_ms(struct mediator *m, uint64_t now_ns);
 void queue_timeout_check(struct mediator *m, uint64_t now_ns);

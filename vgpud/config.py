@@ -8,6 +8,7 @@ refuses the start: a misspelt key would else silently mean its default.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -24,6 +25,9 @@ UNIX_PATH_MAX = 107
 
 UIDS_PER_SLOT = 4
 """A worker's slot has a uid for each of its roles."""
+
+MAX_BUILDS = 32
+"""What the engine can have at a time."""
 
 # Every number states its range where it is declared; a value outside is named with it.
 TimeoutMs = Annotated[int, Meta(ge=1, le=86_400_000)]
@@ -120,7 +124,7 @@ class SchedulerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     aging_after_ms: TimeoutMs = 100
     aging_share_percent: Annotated[int, Meta(ge=0, le=100)] = 20
     build_timeout_ms: TimeoutMs = 60_000
-    max_builds: Annotated[int, Meta(ge=1, le=32)] = 1
+    max_builds: Annotated[int, Meta(ge=0, le=MAX_BUILDS)] = 0
 
 
 class DeviceConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -155,6 +159,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     def spawn_socket(self) -> Path:
         """Where vgpu-spawn listens."""
         return Path(self.spawner.socket or f"{self.daemon.run_dir}/spawn.sock")
+
+    @property
+    def max_builds(self) -> int:
+        """Program builds at a time. At least 4, so that one that takes long holds up few others."""
+        by_cpus = max(4, len(os.sched_getaffinity(0)))
+        return self.scheduler.max_builds or min(by_cpus, MAX_BUILDS)
 
     @property
     def store_path(self) -> Path:

@@ -46,7 +46,7 @@ def limits_of(config: Config) -> EngineLimits:
     return EngineLimits(
         max_queued_total=config.vms.max_queued_total,
         units_in_flight=config.scheduler.units_in_flight,
-        max_builds=config.scheduler.max_builds,
+        max_builds=config.max_builds,
         quantum_us=config.scheduler.quantum_us,
         run_timeout_ms=config.scheduler.run_timeout_ms,
         build_timeout_ms=config.scheduler.build_timeout_ms,
