@@ -34,6 +34,7 @@
 struct children {
     struct children_config config;
     struct child *records;
+    uint32_t count;    /* of records */
     bool *used_before; /* per slot and role: this spawner has swept the uid already */
     uint32_t last_id;
     uint64_t last_end;
@@ -65,8 +66,9 @@ struct children *children_new(const struct children_config *config)
         return NULL;
     }
     children->config = *config;
-    children->records = calloc(config->max_workers, sizeof(*children->records));
-    children->used_before = calloc((size_t)config->max_workers * ROLES, sizeof(bool));
+    children->count = children_max(config->slots);
+    children->records = calloc(children->count, sizeof(*children->records));
+    children->used_before = calloc((size_t)config->slots * ROLES, sizeof(bool));
     if (!children->records || !children->used_before) {
         children_free(children);
         errno = ENOMEM;
@@ -80,7 +82,7 @@ void children_free(struct children *children)
     if (!children) {
         return;
     }
-    for (uint32_t i = 0; children->records && i < children->config.max_workers; i++) {
+    for (uint32_t i = 0; children->records && i < children->count; i++) {
         if (children->records[i].state == CHILD_ALIVE) {
             close(children->records[i].pidfd);
         }
@@ -92,7 +94,7 @@ void children_free(struct children *children)
 
 static struct child *find_record(const struct children *children, uint32_t worker_id)
 {
-    for (uint32_t i = 0; i < children->config.max_workers; i++) {
+    for (uint32_t i = 0; i < children->count; i++) {
         struct child *child = &children->records[i];
 
         if (child->state != CHILD_FREE && child->worker_id == worker_id) {
@@ -106,18 +108,21 @@ static struct child *find_record(const struct children *children, uint32_t worke
 static int find_room(const struct children *children, uint32_t role, uint32_t slot,
                      struct child **record)
 {
+    uint32_t room = 0;
+
     *record = NULL;
-    for (uint32_t i = 0; i < children->config.max_workers; i++) {
+    for (uint32_t i = 0; i < children->count; i++) {
         struct child *child = &children->records[i];
 
         if (child->state == CHILD_ALIVE && child->slot == slot && child->role == role) {
             return -EBUSY;
         }
-        if (child->state == CHILD_FREE && !*record) {
-            *record = child;
+        if (child->state == CHILD_FREE) {
+            *record = *record ? *record : child;
+            room++;
         }
     }
-    return *record ? 0 : -ENOSPC;
+    return room > (role == SPAWN_ROLE_PROBE ? 0 : CHILDREN_PROBES) ? 0 : -ENOSPC;
 }
 
 static int sweep_before_first_use(struct children *children, uint32_t role, uint32_t slot,
@@ -169,7 +174,7 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
     struct stat control;
     int rc;
 
-    if (role >= ROLES || slot >= children->config.max_workers) {
+    if (role >= ROLES || slot >= children->config.slots) {
         return -EINVAL;
     }
     if (fstat(control_fd, &control) < 0 || !S_ISSOCK(control.st_mode)) {
@@ -312,12 +317,12 @@ void children_reap(struct children *children, uint32_t index)
 
 void children_end_all(struct children *children)
 {
-    for (uint32_t i = 0; i < children->config.max_workers; i++) {
+    for (uint32_t i = 0; i < children->count; i++) {
         if (children->records[i].state == CHILD_ALIVE) {
             kill(children->records[i].pid, SIGKILL);
         }
     }
-    for (uint32_t i = 0; i < children->config.max_workers; i++) {
+    for (uint32_t i = 0; i < children->count; i++) {
         struct child *child = &children->records[i];
         struct pollfd wait = {.fd = child->pidfd, .events = POLLIN};
 
@@ -336,7 +341,7 @@ void children_end_all(struct children *children)
 
 const struct child *children_next(const struct children *children, uint32_t *cursor)
 {
-    while (*cursor < children->config.max_workers) {
+    while (*cursor < children->count) {
         const struct child *child = &children->records[(*cursor)++];
 
         if (child->state != CHILD_FREE) {
@@ -350,7 +355,7 @@ const struct child *children_next_end(const struct children *children, uint64_t 
 {
     const struct child *first = NULL;
 
-    for (uint32_t i = 0; i < children->config.max_workers; i++) {
+    for (uint32_t i = 0; i < children->count; i++) {
         const struct child *child = &children->records[i];
 
         if (child->state == CHILD_ENDED && child->end_number > after &&
