@@ -80,6 +80,8 @@ class SpawnerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     worker_uid_base: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     max_workers: Annotated[int, Meta(ge=1, le=16_384)] = 64
     start_timeout_ms: TimeoutMs = 10_000
+    request_timeout_ms: TimeoutMs = 10_000
+    build_idle_ms: TimeoutMs = 30_000
 
     def __post_init__(self) -> None:
         for name in ("socket", "binary", "worker_binary"):
@@ -135,6 +137,7 @@ class DeviceConfig(Struct, frozen=True, forbid_unknown_fields=True):
     device_index: Annotated[int, Meta(ge=0, le=255)] = 0
     cpu_threads: Annotated[int, Meta(ge=0, le=4096)] = 0
     vm_memory_bytes: Annotated[int, Meta(ge=1_048_576, le=2**50)] = 1_073_741_824
+    retry_interval_ms: TimeoutMs = 30_000
 
     def __post_init__(self) -> None:
         _require_absolute("opencl_library", self.opencl_library, may_be_empty=True)

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
-import pwd
 import signal
 import sys
 import time
 from pathlib import Path
 
 import vgpud
+from vgpud.account import account_of, drop_privileges
 from vgpud.cli.shutdown import request_shutdown
 from vgpud.config import Config, load_config
 from vgpud.control.dispatch import Dispatch
@@ -25,9 +26,10 @@ from vgpud.control.handlers.context import Context
 from vgpud.control.policy import role_policy
 from vgpud.control.server import ControlServer
 from vgpud.engine import HostEngine, limits_of
-from vgpud.errors import ConfigError, ExitCode, NoDaemonError, VgpudError
+from vgpud.errors import ConfigError, ExitCode, NoDaemonError, SpawnerError, VgpudError
+from vgpud.known_device import recall, remember
 from vgpud.mediator import Mediator
-from vgpud.probe import find_device
+from vgpud.probe import Device, find_device
 from vgpud.reconcile import Reconciler
 from vgpud.spawner import (
     Spawner,
@@ -54,6 +56,7 @@ RESTART_KEYS = (
     "spawner.worker_binary",
     "spawner.worker_uid_base",
     "spawner.max_workers",
+    "spawner.request_timeout_ms",
     "vms.max_queued_per_vm",
     "vms.ring_queue_pairs",
     "vms.ring_entries",
@@ -77,17 +80,17 @@ class Daemon:
         self._end = asyncio.Event()
         self._idle = asyncio.Event()
         self._everything = False
-        self._exit_code = ExitCode.OK
+        self._was_ready = False
+        self._lost: SpawnerLostError | None = None
 
     async def run(self, spawner: Spawner, store: Store) -> ExitCode:
         """Serves until it is asked to end. Raises VgpudError when it cannot start."""
         loop = asyncio.get_running_loop()
         config = self._config
-        device = find_device(spawner, config.device, config.spawner.start_timeout_ms / 1000)
-        if device.status.ready:
-            log.info("device: %s (%s)", device.status.name, device.status.backend)
-        else:
-            log.error("no device: %s", device.status.reason)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.request_shutdown, False)
+        device = await find_device(spawner, config.device, self._start_timeout_s, recall(spawner))
+        note_device(spawner, device)
 
         mediator = Mediator(limits_of(config))
         mediator.set_hold_fd(open_hold_channel(config.spawn_socket).detach())
@@ -109,12 +112,15 @@ class Daemon:
         dispatch = Dispatch(context, role_policy(config.control))
         server = ControlServer(config.control_socket, config.control, dispatch)
         await server.start()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.request_shutdown, False)
         loop.add_signal_handler(signal.SIGHUP, self._reload, engine, server, dispatch)
-        tasks = [loop.create_task(reconciler.run()), loop.create_task(self._ping())]
+        tasks = [
+            loop.create_task(reconciler.run()),
+            loop.create_task(self._ping()),
+            loop.create_task(self._look_for_device(spawner, engine, device)),
+        ]
 
-        self._service.ready(self._status_line(device.status.name or "no device"))
+        self._was_ready = True
+        self._service.ready(status_line(device))
         log.info("ready: administration on %s", config.control_socket)
         await self._end.wait()
 
@@ -125,7 +131,21 @@ class Daemon:
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.stop()
         engine.stop()
-        return self._exit_code
+        return ExitCode.OK if self._lost is None else ExitCode.NEGATIVE
+
+    @property
+    def was_ready(self) -> bool:
+        """It has served, so that there may be something for the next one to go on with."""
+        return self._was_ready
+
+    @property
+    def lost(self) -> SpawnerLostError | None:
+        """Why vgpud ends without having been asked to."""
+        return self._lost
+
+    @property
+    def _start_timeout_s(self) -> float:
+        return self._config.spawner.start_timeout_ms / 1000
 
     @property
     def everything(self) -> bool:
@@ -148,7 +168,7 @@ class Daemon:
     def _spawner_lost(self, error: SpawnerLostError) -> None:
         """Without it there are no workers and nothing is held: the service manager starts anew."""
         log.critical("%s. %s", error, error.next_step)
-        self._exit_code = ExitCode.NEGATIVE
+        self._lost = error
         self._end.set()
 
     def _reload(self, engine: HostEngine, server: ControlServer, dispatch: Dispatch) -> None:
@@ -170,14 +190,48 @@ class Daemon:
             log.info("reload: done")
         self._service.ready(outcome)
 
+    async def _look_for_device(self, spawner: Spawner, engine: HostEngine, device: Device) -> None:
+        """Until one works. The log says what has changed, not that nothing has."""
+        while not (device.status.ready and device.confirmed):
+            await asyncio.sleep(self._config.device.retry_interval_ms / 1000)
+            try:
+                found = await find_device(
+                    spawner, self._config.device, self._start_timeout_s, device, logging.DEBUG
+                )
+                if found == device:
+                    continue
+                note_device(spawner, found)
+            except SpawnerLostError as error:
+                log.debug("not looking for a device any more: %s", error)
+                return
+            device = found
+            engine.use_device(device)
+            self._service.status(status_line(device))
+
     async def _ping(self) -> None:
         interval_s = self._service.watchdog_interval_s()
         while interval_s is not None:
             self._service.watchdog()
             await asyncio.sleep(interval_s)
 
-    def _status_line(self, device: str) -> str:
-        return f"serving, device: {device}"
+
+def note_device(spawner: Spawner, device: Device) -> None:
+    """Say what was found, and have it kept for the next vgpud. Raises SpawnerLostError."""
+    if not device.status.ready:
+        log.error("no device: %s", device.status.reason)
+        return
+    log.info("device: %s (%s)", device.status.name, device.status.backend)
+    try:
+        remember(spawner, device)
+    except SpawnerLostError:
+        raise
+    except (OSError, SpawnerError) as error:
+        log.warning("the next vgpud will not be told of this device: %s", error)
+
+
+def status_line(device: Device) -> str:
+    """For `systemctl status`."""
+    return f"serving, device: {device.status.name or 'no device'}"
 
 
 def needs_restart(old: Config, new: Config) -> list[str]:
@@ -196,9 +250,14 @@ def reach_spawner(config: Config) -> tuple[Spawner, bool]:
     Raises SpawnerError. To be called by the holder of the instance lock.
     """
     try:
-        return Spawner.connect(config.spawn_socket, config.spawner.start_timeout_ms / 1000), False
+        return Spawner.connect(config.spawn_socket, request_timeout_s(config)), False
     except SpawnerLostError:
         return start_spawner(config), True
+
+
+def request_timeout_s(config: Config) -> float:
+    """How long one request to the spawner may take."""
+    return config.spawner.request_timeout_ms / 1000
 
 
 def start_spawner(config: Config) -> Spawner:
@@ -217,36 +276,8 @@ def start_spawner(config: Config) -> Spawner:
         launch,
         run_dir / "spawn.lock",
         config.spawner.start_timeout_ms / 1000,
+        request_timeout_s(config),
     )
-
-
-def account_of(config: Config) -> tuple[int, int]:
-    """Uid and gid that the daemon runs as once it has started. Raises ConfigError."""
-    name = config.daemon.user
-    if not name:
-        return os.geteuid(), os.getegid()
-    try:
-        account = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
-    except KeyError:
-        raise ConfigError(f"daemon.user: there is no account {name}") from None
-    return account.pw_uid, account.pw_gid
-
-
-def drop_privileges(config: Config) -> None:
-    """Become daemon.user, to whom the directories are given. Raises ConfigError when not root."""
-    uid, gid = account_of(config)
-    if uid == os.geteuid():
-        return
-    if os.geteuid() != 0:
-        raise ConfigError(f"daemon.user: only root can become {config.daemon.user}")
-    for directory in (config.daemon.state_dir, config.daemon.run_dir):
-        os.chown(directory, uid, gid)
-        for path in Path(directory).iterdir():
-            if not path.is_symlink() and path != config.spawn_socket:
-                os.chown(path, uid, gid)
-    os.setgroups([])
-    os.setgid(gid)
-    os.setuid(uid)
 
 
 def make_directories(config: Config) -> None:
@@ -270,30 +301,38 @@ def serve(config_path: Path | None) -> ExitCode:
     make_directories(config)
     lock = acquire_instance_lock(config.lock_path)
     spawner, started = reach_spawner(config)
+    daemon = Daemon(config, config_path)
     try:
         drop_privileges(config)
-        store = Store.open(config.store_path)
-    except VgpudError:
-        if started:
-            spawner.shutdown()  # nobody knows of it, and nothing is held
-        raise
-
-    async def run() -> tuple[ExitCode, bool]:
-        daemon = Daemon(config, config_path)
-        return await daemon.run(spawner, store), daemon.everything
-
-    try:
-        code, everything = asyncio.run(run())
+        with contextlib.closing(Store.open(config.store_path)) as store:
+            code = asyncio.run(daemon.run(spawner, store))
     finally:
-        store.close()
-    if everything:
-        spawner.shutdown()
+        if started and not daemon.was_ready:
+            end_spawner(config, spawner)  # nobody knows of it, and nothing is held
+    if daemon.everything:
+        end_spawner(config, spawner)
         log.info("ended, with all workers and the spawner")
     else:
         spawner.close()
-        log.info("ended; the spawner keeps what the next vgpud goes on with")
+        if daemon.lost is None:
+            log.info("ended; the spawner keeps what the next vgpud goes on with")
+        else:
+            log.error("ended, as vgpu-spawn was lost; if it lives, it keeps what it has")
     lock.release()
     return code
+
+
+def end_spawner(config: Config, spawner: Spawner) -> None:
+    """End the spawner with all its workers; one that did not answer in time is asked once more."""
+    try:
+        spawner.shutdown()
+    except SpawnerLostError as error:
+        log.warning("%s; asking again", error)
+        spawner.close()
+        try:
+            Spawner.connect(config.spawn_socket, request_timeout_s(config)).shutdown()
+        except SpawnerLostError:
+            log.warning("vgpu-spawn is not there any more")
 
 
 def shutdown(config_path: Path | None, everything: bool) -> ExitCode:
