@@ -85,6 +85,7 @@ void children_free(struct children *children)
     for (uint32_t i = 0; children->records && i < children->count; i++) {
         if (children->records[i].state == CHILD_ALIVE) {
             close(children->records[i].pidfd);
+            close(children->records[i].output.fd);
         }
     }
     free(children->records);
@@ -154,6 +155,8 @@ static int start_process(const struct children *children, struct child *child,
         return rc;
     }
     if (watch_set(children->config.epoll_fd, EPOLL_CTL_ADD, child->pidfd, EPOLLIN, WATCH_CHILD,
+                  (uint32_t)(child - children->records)) < 0 ||
+        watch_set(children->config.epoll_fd, EPOLL_CTL_ADD, child->output.fd, EPOLLIN, WATCH_OUTPUT,
                   (uint32_t)(child - children->records)) < 0) {
         rc = -errno;
         log_error("worker %u (%s): cannot watch it: %s", child->worker_id, label_of(child),
@@ -218,8 +221,14 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
         .own_namespaces = children->config.capabilities & SPAWN_CAN_NAMESPACE,
         .uid = child->uid,
     };
-    rc = start_process(children, child, &plan);
+    rc = output_open(&child->output, &plan.output_fd);
     if (rc < 0) {
+        goto out;
+    }
+    rc = start_process(children, child, &plan);
+    close(plan.output_fd);
+    if (rc < 0) {
+        output_close(&child->output, child->worker_id, label_of(child));
         goto out;
     }
     child->state = CHILD_ALIVE;
@@ -260,6 +269,21 @@ int children_forget(struct children *children, uint32_t worker_id)
     return 0;
 }
 
+void children_hear(struct children *children, uint32_t index)
+{
+    struct child *child = &children->records[index];
+
+    if (child->state != CHILD_ALIVE || child->output.fd < 0 ||
+        output_read(&child->output, child->worker_id, label_of(child))) {
+        return;
+    }
+    /* It is kept open, so that what a worker says in vain does not kill it, but not watched. */
+    if (epoll_ctl(children->config.epoll_fd, EPOLL_CTL_DEL, child->output.fd, NULL) < 0) {
+        log_error("worker %u (%s): cannot stop to watch it: %s", child->worker_id, label_of(child),
+                  strerror(errno));
+    }
+}
+
 static void log_end(const struct child *child)
 {
     if (child->code == CLD_EXITED) {
@@ -289,6 +313,7 @@ static void end_record(struct children *children, struct child *child, const sig
     while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR) {
     }
     close(child->pidfd); /* which ends its watch */
+    output_close(&child->output, child->worker_id, label_of(child));
     rc = swept < 0 ? swept : scratch_remove(children->config.scratch, child->worker_id);
     if (rc < 0) {
         log_warn("worker %u (%s): something is left of %s/worker-%u: %s", child->worker_id,

@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "spawn/output.h"
 #include "spawn/scratch.h"
 #include "spawn/spawn_protocol.h"
 #include "spawn/uids.h"
@@ -54,6 +55,7 @@ struct child {
     int status;          /* si_status: exit status or signal */
     uint64_t end_number; /* 1, 2, ... in the order in which workers ended */
     char label[SPAWN_KEY_BYTES];
+    struct output output;
 };
 
 struct children_config {
@@ -112,6 +114,12 @@ int children_forget(struct children *children, uint32_t worker_id);
  * @index: from the watch word
  */
 void children_reap(struct children *children, uint32_t index);
+
+/**
+ * children_hear() - What a worker says became readable, or it will say nothing more
+ * @index: from the watch word
+ */
+void children_hear(struct children *children, uint32_t index);
 
 /** children_end_all() - Kill every worker and wait, at most a few seconds, until they are gone */
 void children_end_all(struct children *children);

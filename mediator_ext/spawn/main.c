@@ -39,13 +39,13 @@
 #define EVENTS_AT_ONCE 64
 
 /*
- * Descriptors besides those held and one pidfd per worker: a connection and an unsent pidfd for
+ * Descriptors besides those held, and two per worker (its pidfd, its output): a connection and an unsent pidfd for
  * each client, those of one datagram in hand, and standard streams, epoll, signals, listener, the
  * uid lock, the scratch directory and whatever is open for a moment.
  *
  * A VM costs about 12 held ones (listener and connection of its socket, ring memory, journal page,
  * doorbells of both directions, worker channels and pidfds): 1,024 VMs are 12,288, and with their
- * launch and build workers 2,048 pidfds more. The defaults, 14,336 and 1,024 VMs, leave some room.
+ * launch and build workers 4,096 more. The defaults, 14,336 and 1,024 VMs, leave some room.
  */
 #define OTHER_FDS (2 * SERVER_MAX_CLIENTS + SPAWN_MAX_FDS + 32)
 
@@ -104,7 +104,8 @@ static int clean_descriptors(const struct options *options)
 static int raise_file_limit(struct options *options)
 {
     struct rlimit limit;
-    uint64_t wanted = (uint64_t)options->max_held + children_max(options->max_workers) + OTHER_FDS;
+    uint64_t wanted =
+        (uint64_t)options->max_held + 2ull * children_max(options->max_workers) + OTHER_FDS;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
         return -errno;
@@ -124,8 +125,9 @@ static int raise_file_limit(struct options *options)
             (unsigned long long)limit.rlim_max);
         return -EMFILE;
     }
-    options->max_workers = (uint32_t)(limit.rlim_max - OTHER_FDS) / 16;
-    options->max_held = (uint32_t)(limit.rlim_max - OTHER_FDS) - children_max(options->max_workers);
+    options->max_workers = (uint32_t)(limit.rlim_max - OTHER_FDS) / 32;
+    options->max_held =
+        (uint32_t)(limit.rlim_max - OTHER_FDS) - 2 * children_max(options->max_workers);
     log_warn("the limit of %llu descriptors allows workers for %u VMs and %u held ones: raise it "
              "(LimitNOFILE=, ulimit -Hn) for more",
              (unsigned long long)limit.rlim_max, options->max_workers, options->max_held);
@@ -283,6 +285,9 @@ static enum stop handle_event(struct spawner *spawner, uint64_t word)
         break;
     case WATCH_CHILD:
         children_reap(spawner->children, index);
+        break;
+    case WATCH_OUTPUT:
+        children_hear(spawner->children, index);
         break;
     }
     return STOP_NOT;

@@ -225,6 +225,7 @@ def test_the_options_of_a_build_are_those_that_are_allowed() -> None:
         ("vgpu-client.1", "1 to 1000; by default 1.", "guest/client_main.c", r"\.repeat = 1\b"),
         ("vgpu-client.1", "at most 16 MiB", "guest/client_ring.c", r"MAX +\(16u \* 1024 \* 1024\)"),
         ("vgpu-spawn.8", "N + 4 x slot + role", "spawn/uids.h", r"UIDS_PER_SLOT +4u"),
+        ("vgpu-spawn.8", "the first 4096 bytes of it", "spawn/output.h", r"MAX +4096u"),
         ("vgpu-spawn.8", "from 1879048192 on", "spawn/uids.c", r"AUTO_BASE +0x70000000u"),
         ("vgpu-spawn.8", "(0 launch, 1 build, 2 probe;", "spawn/spawn_protocol.h",
          r"LAUNCH = 0,.*BUILD = 1,.*PROBE = 2,"),
