@@ -6,8 +6,8 @@
  * still are its own; kill the group; kill whatever else runs under its uid; only then let the
  * zombie and the uid go.
  *
- * A uid is also swept before its first use in this spawner's life: workers outlive a spawner that
- * was stopped with SIGTERM, and a uid belongs to one worker instance.
+ * A uid is also swept before its first use in this spawner's life: a uid belongs to one worker
+ * instance, and what was left behind under it may have escaped the look at the start (leftovers.c).
  */
 #include "spawn/children.h"
 

@@ -27,6 +27,7 @@
 #include "spawn/children.h"
 #include "spawn/held.h"
 #include "spawn/isolate.h"
+#include "spawn/leftovers.h"
 #include "spawn/listener.h"
 #include "spawn/log.h"
 #include "spawn/options.h"
@@ -174,6 +175,8 @@ static int settle_identity(struct spawner *spawner)
             return rc;
         }
     }
+    leftovers_end(&spawner->uids);
+    leftovers_remove(spawner->options.scratch, &spawner->uids);
     plan.uid = uids_of(&spawner->uids, 0, SPAWN_ROLE_LAUNCH);
     rc = isolate_probe(&plan, &spawner->capabilities);
     if (root && !(spawner->capabilities & SPAWN_CAN_SETUID)) {
