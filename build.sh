@@ -117,7 +117,8 @@ need_programs() {
 
 need_extension() {
     local mark
-    mark=$(files_fingerprint mediator_ext/*.[ch] mediator_ext/build_mediator.py setup.py)
+    mark=$(files_fingerprint mediator_ext/*.[ch] mediator_ext/spawn/spawn_protocol.h \
+        mediator_ext/build_mediator.py setup.py)
     fresh extension "$mark" && compgen -G 'vgpud/_mediator*.so' >/dev/null && return
     say "cffi: building vgpud._mediator"
     rm -f vgpud/_mediator*.so

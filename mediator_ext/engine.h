@@ -219,6 +219,10 @@ void workers_refused(struct vm *vm, enum mediator_lane lane, uint32_t retry_us);
 void own_limits_note(struct request *r);
 void own_limits_check(struct mediator *m, uint64_t now_ns);
 
+/* builders.c */
+void builders_doom(struct vm *vm);
+void builders_check(struct mediator *m);
+
 /* queue_timeout.c */
 int queue_timeout_ms(struct mediator *m, uint64_t now_ns);
 void queue_timeout_check(struct mediator *m, uint64_t now_ns);

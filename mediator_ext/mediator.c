@@ -305,6 +305,7 @@ static void turn(struct mediator *m)
     flush_woken(m);
     if (m->accepted != accepted)
         executor_run(m);
+    builders_check(m);
     if (m->draining && !m->idle_reported && executor_idle(m)) {
         const struct mediator_event event = {.type = MEDIATOR_IDLE, .time_ns = engine_now_ns()};
 

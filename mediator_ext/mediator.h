@@ -232,6 +232,9 @@ int mediator_worker_attach(struct mediator *m, uint32_t handle, int lane,
 /* @crashed: it died by itself, which is this VM's fault; @detail is reported with the fault. */
 int mediator_worker_gone(struct mediator *m, uint32_t handle, int lane, int crashed,
                          uint64_t detail);
+/* Let go of a build worker that has nothing to do, before it is ended. Return: 1 it is let go of, 0 it
+ * has work, or is not there. */
+int mediator_worker_dismiss(struct mediator *m, uint32_t handle, int lane);
 /* No worker can be had: what waits for one is answered with an error, retry after @retry_us. */
 int mediator_worker_refused(struct mediator *m, uint32_t handle, int lane, uint32_t retry_us);
 

@@ -104,7 +104,8 @@ enum vgpu_status {
     VGPU_QUARANTINED = 10,   /* this VM is quarantined until an administrator clears it */
     VGPU_POOL_DISABLED = 11, /* the VM's pool is disabled, or the VM has no pool */
     VGPU_ABORTED = 12,       /* what it waits for has failed */
-    VGPU_BUILD_FAILED = 13,  /* the module did not compile: see its log */
+    VGPU_BUILD_FAILED = 13,  /* the module did not compile: see its log; without one the compiler
+                                died of it, native is the signal, or 256 + its exit status */
     VGPU_NO_OBJECT = 14,     /* unknown object id */
     VGPU_EXISTS = 15,        /* the object id is in use */
     VGPU_NO_MEMORY = 16,     /* the device, or the worker, is out of memory */

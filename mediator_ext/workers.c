@@ -13,6 +13,10 @@
  * When a worker is gone, what it had out is answered: TIMEOUT for the unit that took too long,
  * DEVICE_LOST for the others, and for what a launch worker had begun and was to have back: a fresh one
  * has not run its first ops. What else is queued stays, and a fresh worker is wanted for it.
+ *
+ * A build worker that died of a program has taken no object with it: that build has failed, and that is
+ * all. When its launch worker is gone it is doomed, as it has nobody to hand anything to; what it was
+ * building was begun there, so it is lost.
  */
 #include <errno.h>
 
@@ -134,14 +138,22 @@ int workers_attach(struct vm *vm, enum mediator_lane lane, const struct mediator
 }
 
 /* End a unit whose worker is gone. */
-static void lose(struct request *r, enum vgpu_status status, uint64_t now_ns)
+static void lose(struct request *r, enum vgpu_status status, int32_t native, uint64_t now_ns)
 {
     uint64_t cost_ns = executor_settle(r, now_ns);
 
-    r->slot->native = status == VGPU_TIMEOUT;
+    r->slot->native = native;
     r->slot->op_index = r->slot->first_op;
     scheduler_complete(&r->vm->mediator->scheduler, &r->unit, cost_ns, now_ns);
     complete(r, status);
+}
+
+/* What the first of the units that went with a worker is answered. */
+static enum vgpu_status loss(const struct worker_link *link)
+{
+    if (link->timed_out)
+        return VGPU_TIMEOUT;
+    return link->lane == MEDIATOR_BUILD && !link->doomed ? VGPU_BUILD_FAILED : VGPU_DEVICE_LOST;
 }
 
 static bool is_begun(const struct journal_slot *slot)
@@ -174,7 +186,8 @@ void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t
 {
     struct mediator *m = vm->mediator;
     struct worker_link *link = &vm->link[lane];
-    enum vgpu_status status = link->timed_out ? VGPU_TIMEOUT : VGPU_DEVICE_LOST;
+    enum vgpu_status status = loss(link);
+    int32_t native = status == VGPU_BUILD_FAILED ? (int32_t)detail : status == VGPU_TIMEOUT;
     uint64_t now_ns;
 
     if (!link->doomed)
@@ -192,14 +205,17 @@ void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t
             continue;
         link->slot[at % WORKER_RING_ENTRIES] = NO_SLOT;
         link->in_flight--;
-        lose(&vm->request[index], status, now_ns);
+        lose(&vm->request[index], status, native, now_ns);
         status = VGPU_DEVICE_LOST;
+        native = 0;
     }
     link->journal->reply_head = link->journal->unit_tail;
     link->journal->worker_id = 0;
     link->doomed = link->timed_out = link->adopted = false;
-    if (lane == MEDIATOR_LAUNCH)
+    if (lane == MEDIATOR_LAUNCH) {
         lose_begun(vm);
+        builders_doom(vm);
+    }
     vm->settling = false;
     executor_see_to_workers(vm);
 }

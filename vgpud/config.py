@@ -33,6 +33,9 @@ UIDS_PER_SLOT = 4
 MODE = "a mode from 0o000 to 0o777, in octal such as 0o660"
 """How the range of a file's mode is told; other numbers are told from their limits."""
 
+MAX_BUILDS = 32
+"""What the engine can have at a time."""
+
 # Every number states its range where it is declared; a value outside is named with it.
 TimeoutMs = Annotated[int, Meta(ge=1, le=86_400_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -84,6 +87,8 @@ class SpawnerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     worker_uid_base: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     max_workers: Annotated[int, Meta(ge=1, le=16_384)] = 64
     start_timeout_ms: TimeoutMs = 10_000
+    request_timeout_ms: TimeoutMs = 10_000
+    build_idle_ms: TimeoutMs = 30_000
 
     def __post_init__(self) -> None:
         for name in ("socket", "binary", "worker_binary"):
@@ -128,7 +133,7 @@ class SchedulerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     aging_after_ms: TimeoutMs = 100
     aging_share_percent: Annotated[int, Meta(ge=0, le=100)] = 20
     build_timeout_ms: TimeoutMs = 60_000
-    max_builds: Annotated[int, Meta(ge=1, le=32)] = 1
+    max_builds: Annotated[int, Meta(ge=0, le=MAX_BUILDS)] = 0
 
 
 class FaultsConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -146,6 +151,7 @@ class DeviceConfig(Struct, frozen=True, forbid_unknown_fields=True):
     device_index: Annotated[int, Meta(ge=0, le=255)] = 0
     cpu_threads: Annotated[int, Meta(ge=0, le=4096)] = 0
     vm_memory_bytes: Annotated[int, Meta(ge=1_048_576, le=2**50)] = 1_073_741_824
+    retry_interval_ms: TimeoutMs = 30_000
 
     def __post_init__(self) -> None:
         _require_absolute("opencl_library", self.opencl_library, may_be_empty=True)
@@ -178,6 +184,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         return Path(self.daemon.run_dir) / "vms"
 
     @property
+    def max_builds(self) -> int:
+        """Program builds at a time. At least 4, so that one that takes long holds up few others."""
+        by_cpus = max(4, len(os.sched_getaffinity(0)))
+        return self.scheduler.max_builds or min(by_cpus, MAX_BUILDS)
+
+    @property
     def store_path(self) -> Path:
         """The database."""
         return Path(self.daemon.state_dir) / "vgpud.db"
@@ -204,6 +216,7 @@ RESTART_KEYS = (
     "spawner.worker_binary",
     "spawner.worker_uid_base",
     "spawner.max_workers",
+    "spawner.request_timeout_ms",
     "vms.max_queued_per_vm",
     "vms.ring_queue_pairs",
     "vms.ring_entries",

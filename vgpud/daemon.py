@@ -11,8 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import os
-import pwd
 import signal
 import sys
 import time
@@ -20,29 +18,32 @@ from functools import partial
 from pathlib import Path
 
 import vgpud
+from vgpud.account import account_of, drop_privileges
 from vgpud.cli.shutdown import request_shutdown
 from vgpud.config import DEFAULT_PATH, Config, load_config, needs_restart
 from vgpud.control.dispatch import Dispatch
 from vgpud.control.handlers.context import Context
 from vgpud.control.listener import ControlListener
-from vgpud.control.peer import group_id
 from vgpud.control.policy import role_policy
 from vgpud.control.server import ControlServer
-from vgpud.directories import give_directory, make_directories
+from vgpud.directories import make_directories
 from vgpud.engine import HostEngine, limits_of
-from vgpud.errors import ConfigError, ExitCode, NoDaemonError, StoreError, VgpudError
+from vgpud.errors import (
+    ConfigError,
+    ExitCode,
+    NoDaemonError,
+    SpawnerError,
+    StoreError,
+    VgpudError,
+)
 from vgpud.instance import claim_spawner
+from vgpud.known_device import recall, remember
 from vgpud.log import say_error, start_logging
 from vgpud.mediator import Mediator
-from vgpud.probe import find_device
+from vgpud.probe import Device, find_device
 from vgpud.reconcile import Reconciler
-from vgpud.spawner import (
-    Spawner,
-    SpawnerLaunch,
-    SpawnerLostError,
-    connect_or_start,
-    open_hold_channel,
-)
+from vgpud.spawner import Spawner, SpawnerLostError, open_hold_channel
+from vgpud.spawner_life import end_spawner, reach_spawner
 from vgpud.store.lock import acquire_instance_lock
 from vgpud.store.store import Store
 from vgpud.systemd import ServiceManager
@@ -50,7 +51,6 @@ from vgpud.vm_files import remove_vm_directories
 
 log = logging.getLogger("vgpud")
 
-BIN = Path(__file__).resolve().parent / "bin"
 END_MARGIN_S = 20.0
 """What an end may take besides the time for running work."""
 
@@ -67,17 +67,17 @@ class Daemon:
         self._idle = asyncio.Event()
         self._everything = False
         self._reload_asked = False
-        self._exit_code = ExitCode.OK
+        self._was_ready = False
+        self._lost: SpawnerLostError | None = None
 
     async def run(self, spawner: Spawner, store: Store, listener: ControlListener) -> ExitCode:
         """Serves until it is asked to end. Raises VgpudError when it cannot start."""
         loop = asyncio.get_running_loop()
         config = self._config
-        device = find_device(spawner, config.device, config.spawner.start_timeout_ms / 1000)
-        if device.status.ready:
-            log.info("device: %s (%s)", device.status.name, device.status.backend)
-        else:
-            log.error("no device: %s", device.status.reason)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.request_shutdown, False)
+        device = await find_device(spawner, config.device, self._start_timeout_s, recall(spawner))
+        note_device(spawner, device)
 
         mediator = Mediator(limits_of(config))
         mediator.set_hold_fd(open_hold_channel(config.spawn_socket).detach())
@@ -101,13 +101,16 @@ class Daemon:
         dispatch = Dispatch(context, role_policy(config.control))
         server = ControlServer(listener, config.control, dispatch)
         await server.start()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.request_shutdown, False)
         reload = partial(self._reload, engine, reconciler, server, dispatch)
         loop.add_signal_handler(signal.SIGHUP, reload)
-        tasks = [loop.create_task(reconciler.run()), loop.create_task(self._ping())]
+        tasks = [
+            loop.create_task(reconciler.run()),
+            loop.create_task(self._ping()),
+            loop.create_task(self._look_for_device(spawner, engine, device)),
+        ]
 
-        self._service.ready(self._status_line(device.status.name or "no device"))
+        self._was_ready = True
+        self._service.ready(status_line(device))
         log.info("ready: administration on %s", config.control_socket)
         if self._reload_asked:
             reload()
@@ -120,7 +123,21 @@ class Daemon:
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.stop()
         engine.stop()
-        return self._exit_code
+        return ExitCode.OK if self._lost is None else ExitCode.NEGATIVE
+
+    @property
+    def was_ready(self) -> bool:
+        """It has served, so that there may be something for the next one to go on with."""
+        return self._was_ready
+
+    @property
+    def lost(self) -> SpawnerLostError | None:
+        """Why vgpud ends without having been asked to."""
+        return self._lost
+
+    @property
+    def _start_timeout_s(self) -> float:
+        return self._config.spawner.start_timeout_ms / 1000
 
     @property
     def everything(self) -> bool:
@@ -147,7 +164,7 @@ class Daemon:
     def _spawner_lost(self, error: SpawnerLostError) -> None:
         """Without it there are no workers and nothing is held: the service manager starts anew."""
         log.critical("%s. %s", error, error.next_step)
-        self._exit_code = ExitCode.NEGATIVE
+        self._lost = error
         self._end.set()
 
     def _reload(
@@ -180,44 +197,48 @@ class Daemon:
         log.info("reload: done")
         self._service.ready("reloaded, but not all is applied" if pending else "reloaded")
 
+    async def _look_for_device(self, spawner: Spawner, engine: HostEngine, device: Device) -> None:
+        """Until one works. The log says what has changed, not that nothing has."""
+        while not (device.status.ready and device.confirmed):
+            await asyncio.sleep(self._config.device.retry_interval_ms / 1000)
+            try:
+                found = await find_device(
+                    spawner, self._config.device, self._start_timeout_s, device, logging.DEBUG
+                )
+                if found == device:
+                    continue
+                note_device(spawner, found)
+            except SpawnerLostError as error:
+                log.debug("not looking for a device any more: %s", error)
+                return
+            device = found
+            engine.use_device(device)
+            self._service.status(status_line(device))
+
     async def _ping(self) -> None:
         interval_s = self._service.watchdog_interval_s()
         while interval_s is not None:
             self._service.watchdog()
             await asyncio.sleep(interval_s)
 
-    def _status_line(self, device: str) -> str:
-        return f"serving, device: {device}"
 
-
-def reach_spawner(config: Config) -> tuple[Spawner, bool]:
-    """The running spawner, or one that is started, and which of both; blocks.
-
-    Raises SpawnerError. To be called by the holder of the instance lock.
-    """
+def note_device(spawner: Spawner, device: Device) -> None:
+    """Say what was found, and have it kept for the next vgpud. Raises SpawnerLostError."""
+    if not device.status.ready:
+        log.error("no device: %s", device.status.reason)
+        return
+    log.info("device: %s (%s)", device.status.name, device.status.backend)
     try:
-        return Spawner.connect(config.spawn_socket, config.spawner.start_timeout_ms / 1000), False
+        remember(spawner, device)
     except SpawnerLostError:
-        return start_spawner(config), True
+        raise
+    except (OSError, SpawnerError) as error:
+        log.warning("the next vgpud will not be told of this device: %s", error)
 
 
-def start_spawner(config: Config) -> Spawner:
-    """A spawner that is started; blocks. Raises SpawnerError."""
-    run_dir = Path(config.daemon.run_dir)
-    launch = SpawnerLaunch(
-        binary=Path(config.spawner.binary or BIN / "vgpu-spawn"),
-        worker_binary=Path(config.spawner.worker_binary or BIN / "vgpu-worker"),
-        allow_uid=account_of(config)[0],
-        uid_base=config.spawner.worker_uid_base or None,
-        max_workers=config.spawner.max_workers,
-        log_file=Path(config.daemon.state_dir) / "vgpu-spawn.log",
-    )
-    return connect_or_start(
-        config.spawn_socket,
-        launch,
-        run_dir / "spawn.lock",
-        config.spawner.start_timeout_ms / 1000,
-    )
+def status_line(device: Device) -> str:
+    """For `systemctl status`."""
+    return f"serving, device: {device.status.name or 'no device'}"
 
 
 def read_config(path: Path | None) -> Config:
@@ -228,37 +249,6 @@ def read_config(path: Path | None) -> Config:
     except ConfigError as error:
         raise ConfigError(f"{path or DEFAULT_PATH}: {error}", error.next_step) from error
     return config
-
-
-def account_of(config: Config) -> tuple[int, int]:
-    """Uid and gid that the daemon runs as once it has started. Raises ConfigError."""
-    name = config.daemon.user
-    if not name:
-        return os.geteuid(), os.getegid()
-    try:
-        account = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
-    except (KeyError, OverflowError):
-        raise ConfigError(f"daemon.user: there is no account {name}") from None
-    return account.pw_uid, account.pw_gid
-
-
-def drop_privileges(config: Config) -> None:
-    """Become daemon.user, to whom the directories are given. Raises ConfigError when not root."""
-    uid, gid = account_of(config)
-    if uid == os.geteuid():
-        return
-    if os.geteuid() != 0:
-        raise ConfigError(f"daemon.user: only root can become {config.daemon.user}")
-    for directory in (config.daemon.state_dir, config.daemon.run_dir):
-        give_directory(Path(directory), uid, gid, but=[config.spawn_socket, config.control_socket])
-    # It belongs to its group already; the account only has to be able to remove it.
-    os.chown(config.control_socket, uid, -1)
-    # Besides its own groups the one that it may have to give that socket to again.
-    view_gid = group_id(config.control.view_group)
-    os.initgroups(pwd.getpwuid(uid).pw_name, gid)
-    os.setgroups(list({*os.getgroups(), *(() if view_gid is None else (view_gid,))}))
-    os.setgid(gid)
-    os.setuid(uid)
 
 
 def serve(config_path: Path | None) -> ExitCode:
@@ -284,23 +274,21 @@ def serve_alone(config: Config, daemon: Daemon, listener: ControlListener) -> Ex
     try:
         claim_spawner(spawner)
         drop_privileges(config)
-        store = Store.open(config.store_path)
-    except VgpudError:
-        if started:
-            spawner.shutdown()  # nobody knows of it, and nothing is held
-        raise
-
-    try:
-        code = asyncio.run(daemon.run(spawner, store, listener))
+        with contextlib.closing(Store.open(config.store_path)) as store:
+            code = asyncio.run(daemon.run(spawner, store, listener))
     finally:
-        store.close()
+        if started and not daemon.was_ready:
+            end_spawner(config, spawner)  # nobody knows of it, and nothing is held
     if daemon.everything:
-        spawner.shutdown()
+        end_spawner(config, spawner)
         remove_vm_directories(config.vms_dir)
         log.info("ended, with all workers and the spawner")
     else:
         spawner.close()
-        log.info("ended; the spawner keeps what the next vgpud goes on with")
+        if daemon.lost is None:
+            log.info("ended; the spawner keeps what the next vgpud goes on with")
+        else:
+            log.error("ended, as vgpu-spawn was lost; if it lives, it keeps what it has")
     return code
 
 

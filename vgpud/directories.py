@@ -67,11 +67,14 @@ def _open_way(directory: Path) -> None:
 def give_directory(directory: Path, uid: int, gid: int, but: Collection[Path]) -> None:
     """Give a directory to an account, with all that is in it except for `but`; follows no link.
 
-    A path in `but` keeps owner and group. Raises OSError.
+    A path in `but` keeps owner and group, and so does a file that has another name elsewhere: the
+    account may own the directory already, and have put it there. Raises OSError.
     """
     kept = {os.fspath(path) for path in but}
     for path, names, files, descriptor in os.fwalk(directory):
         os.chown(descriptor, uid, gid)
         for name in (*names, *files):
-            if os.path.join(path, name) not in kept:
+            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            shared = not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1
+            if os.path.join(path, name) not in kept and not shared:
                 os.chown(name, uid, gid, dir_fd=descriptor, follow_symlinks=False)

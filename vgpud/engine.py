@@ -33,11 +33,12 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Entry:
-    """A VM that the engine has."""
+    """A VM that the engine has. `opened_to` is the account that its sockets are open to."""
 
     tenant: Tenant
     peer_uid: int
     pairs: int
+    opened_to: int | None = None
 
 
 def limits_of(config: Config) -> EngineLimits:
@@ -45,7 +46,7 @@ def limits_of(config: Config) -> EngineLimits:
     return EngineLimits(
         max_queued_total=config.vms.max_queued_total,
         units_in_flight=config.scheduler.units_in_flight,
-        max_builds=config.scheduler.max_builds,
+        max_builds=config.max_builds,
         quantum_us=config.scheduler.quantum_us,
         run_timeout_ms=config.scheduler.run_timeout_ms,
         build_timeout_ms=config.scheduler.build_timeout_ms,
@@ -82,8 +83,9 @@ class HostEngine:
             WorkforceConfig(
                 settings=device.settings,
                 memory_bytes=config.device.vm_memory_bytes,
-                max_workers=config.spawner.max_workers,
+                max_vms=config.spawner.max_workers,
                 start_timeout_s=config.spawner.start_timeout_ms / 1000,
+                build_idle_s=config.spawner.build_idle_ms / 1000,
             ),
             self._tenant_empty,
         )
@@ -103,7 +105,7 @@ class HostEngine:
         self._held = {entry.key: entry for entry in self._spawner.fetch("vm/")}
         if self._held:
             log.info("found %d entries that a predecessor had held", len(self._held))
-        self._mediator.set_device(self._device.info)
+        self.use_device(self._device)
 
     def start(self) -> None:
         """Take over a predecessor's workers and start serving; the VMs have been set by now."""
@@ -118,7 +120,7 @@ class HostEngine:
         self._running = True
         loop = asyncio.get_running_loop()
         loop.add_reader(self._mediator.event_fd(), self._news)
-        loop.add_reader(self._spawner.fileno(), self._spawner.dispatch)
+        self._spawner.listen()
 
     @property
     def workforce(self) -> Workforce:
@@ -139,19 +141,29 @@ class HostEngine:
         """End the reactor. What is held stays held, and workers go on with what they have."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._mediator.event_fd())
-        if self._spawner.fileno() >= 0:
-            loop.remove_reader(self._spawner.fileno())
+        self._spawner.silence()
         self._running = False
         self._mediator.close()
+        for entry in self._entries.values():
+            entry.tenant.close()
 
     def reload(self, config: Config) -> None:
         """Take over the limits that can change while running."""
         self._mediator.set_limits(limits_of(config))
-        memory_bytes = config.device.vm_memory_bytes
-        if self._device.info:
-            self._mediator.set_device(with_quota(self._device.info, memory_bytes))
-        self._workforce.reload(memory_bytes, config.spawner.start_timeout_ms / 1000)
+        self._workforce.reload(
+            memory_bytes=config.device.vm_memory_bytes,
+            start_timeout_s=config.spawner.start_timeout_ms / 1000,
+            build_idle_s=config.spawner.build_idle_ms / 1000,
+        )
         self._config = config
+        self.use_device(self._device)
+
+    def use_device(self, device: Device) -> None:
+        """A device was found, or is no more: what it is, and where workers start from now on."""
+        self._device = device
+        memory_bytes = self._config.device.vm_memory_bytes
+        self._mediator.set_device(device.info and with_quota(device.info, memory_bytes))
+        self._workforce.use_device(device.settings)
 
     # --- what the reconciler asks -------------------------------------------------------------
 
@@ -177,8 +189,7 @@ class HostEngine:
         if entry is None:
             self._add_vm(identity)
             return
-        if entry.peer_uid != peer_uid:
-            self._files.open_to(vm.vm_uuid, peer_uid)
+        self._open(entry, peer_uid)
         self._mediator.set_vm(entry.tenant.handle, identity)
         entry.peer_uid = peer_uid
 
@@ -224,14 +235,22 @@ class HostEngine:
         fds = self._recover_files(uuid)
         if fds is not None:
             try:
-                self._take_over(identity, fds)
-                self._files.open_to(uuid, peer_uid)
-                return
+                entry = self._take_over(identity, fds)
             except LayoutMismatchError as error:
                 log.error("VM %s: its clients must connect anew: %s", uuid, error)
-        self._take_over(identity, self._files.create(uuid, peer_uid, self._sizes))
+            else:
+                self._open(entry, peer_uid)
+                return
+        fds = self._files.create(uuid, peer_uid, self._sizes)
+        self._take_over(identity, fds).opened_to = peer_uid
 
-    def _take_over(self, identity: VmIdentity, fds: VmFds) -> None:
+    def _open(self, entry: _Entry, peer_uid: int) -> None:
+        """Let an account connect to a VM. What fails is tried again when the VM is next set."""
+        if entry.opened_to != peer_uid:
+            self._files.open_to(entry.tenant.vm_uuid, peer_uid)
+            entry.opened_to = peer_uid
+
+    def _take_over(self, identity: VmIdentity, fds: VmFds) -> _Entry:
         """Gives a VM and its descriptors to the engine. Raises EngineError; nothing stays open."""
         ring = os.dup(fds.ring)
         try:
@@ -244,6 +263,7 @@ class HostEngine:
         self._entries[identity.uuid] = self._by_handle[handle] = entry
         if self._running:
             self._workforce.review(entry.tenant)
+        return entry
 
     def _recover_files(self, vm_uuid: str) -> VmFds | None:
         prefix = f"vm/{vm_uuid}/"
@@ -266,7 +286,7 @@ class HostEngine:
         """A retired VM has no workers any more."""
         if not self._mediator.remove_vm(tenant.handle):
             log.error("VM %s: the engine still waits for a worker of it", tenant.vm_uuid)
-        os.close(tenant.ring)
+        tenant.close()
 
     def _status(self, entry: _Entry) -> VmStatus:
         c = self._mediator.vm_counters(entry.tenant.handle)

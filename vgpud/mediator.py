@@ -271,10 +271,15 @@ class Mediator:
             f"settle the end of a worker of VM {handle}",
         )
 
-    def refuse_worker(self, handle: int, lane: Lane, retry_us: int) -> None:
-        """No worker can be had: what waits for one is answered NO_CONTEXT."""
+    def dismiss_worker(self, handle: int, lane: Lane) -> bool:
+        """Let go of an idle build worker, which is then to be ended; False while it has work."""
+        rc = lib.mediator_worker_dismiss(self._m, handle, lane)
+        return _check(rc, f"let go of a worker of VM {handle}") == 1
+
+    def refuse_worker(self, handle: int, lane: Lane, retry_s: float) -> None:
+        """No worker can be had for so long: what waits for one is answered NO_CONTEXT."""
         _check(
-            lib.mediator_worker_refused(self._m, handle, lane, retry_us),
+            lib.mediator_worker_refused(self._m, handle, lane, round(retry_s * 1_000_000)),
             f"refuse a worker to VM {handle}",
         )
 

@@ -6,6 +6,7 @@ spawner starts a worker in the role of a probe, which describes the device and e
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
@@ -18,7 +19,7 @@ from vgpud.config import DeviceConfig
 from vgpud.errors import EngineError, SpawnerError
 from vgpud.model.engine import DeviceStatus
 from vgpud.pocl import find_bundled_pocl
-from vgpud.spawner import Role, Spawner, SpawnerRefusedError, WorkerProcess
+from vgpud.spawner import Role, Spawner, SpawnerLostError, SpawnerRefusedError, WorkerProcess
 from vgpud.worker_messages import READY_BYTES, unpack_ready
 
 log = logging.getLogger(__name__)
@@ -28,32 +29,51 @@ SYSTEM_LOADER = "libOpenCL.so.1"
 PROBE_SLOTS = 4
 
 
+class NoAnswerError(EngineError):
+    """A probe said neither that the device works nor that it does not."""
+
+
 @dataclass(frozen=True)
 class Device:
     """A device that answered: how workers reach it, and what it says it is.
 
     `info` is struct vgpu_device_info, empty when there is no device; `status.reason` says why.
+    `confirmed` is false for one that answered some time ago and did not say no since.
     """
 
     settings: Mapping[str, str]
     info: bytes
     status: DeviceStatus
+    confirmed: bool = True
 
 
-def find_device(spawner: Spawner, config: DeviceConfig, timeout_s: float) -> Device:
+async def find_device(
+    spawner: Spawner,
+    config: DeviceConfig,
+    timeout_s: float,
+    known: Device | None = None,
+    level: int = logging.WARNING,
+) -> Device:
     """The first device that works, in the order: as configured, a system's ICD, the bundled PoCL.
 
-    Blocks until a probe has answered, at most `timeout_s` for each. Never raises: a host whose
-    device does not work can still be administered.
+    Takes until a probe has answered, at most `timeout_s` for each. `known` is what worked last: it
+    is returned as it is when its probe does not answer. Raises SpawnerLostError only: a host whose
+    device does not work can still be administered. What does not work is logged at `level`.
     """
     reasons = []
     for settings in _candidates(config):
         where = settings.get("VGPU_OPENCL_LIBRARY", settings["VGPU_BACKEND"])
         try:
-            return _probe(spawner, settings, timeout_s, config.vm_memory_bytes)
-        except (EngineError, SpawnerError, OSError) as error:
-            log.warning("device: %s cannot be used: %s", where, error)
+            return await _probe(spawner, settings, timeout_s, config.vm_memory_bytes)
+        except SpawnerLostError:
+            raise
+        except (EngineError, SpawnerError, OSError, ValueError) as error:
+            log.log(level, "device: %s cannot be used: %s", where, error)
             reasons.append(f"{where}: {error}")
+            silent = isinstance(error, NoAnswerError | SpawnerRefusedError)
+        if silent and known is not None and settings == known.settings:
+            log.log(level, "device: taking %s for what it last was", where)
+            return known
     reason = "; ".join(reasons) or "no OpenCL library was found, and PoCL is not installed"
     return Device({}, b"", DeviceStatus(reason=reason))
 
@@ -75,7 +95,7 @@ def _candidates(config: DeviceConfig) -> Iterator[dict[str, str]]:
         yield common | {"VGPU_OPENCL_LIBRARY": str(bundled)}
 
 
-def _probe(
+async def _probe(
     spawner: Spawner, settings: Mapping[str, str], timeout_s: float, memory_bytes: int
 ) -> Device:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -83,12 +103,13 @@ def _probe(
         with theirs:
             process = _spawn_probe(spawner, theirs, settings)
         os.close(process.pidfd)
-        ours.settimeout(timeout_s)
+        ours.setblocking(False)
+        received = asyncio.get_running_loop().sock_recv(ours, READY_BYTES + 1)
         try:
-            message = ours.recv(READY_BYTES + 1)
+            message = await asyncio.wait_for(received, timeout_s)
         except TimeoutError:
             spawner.kill(process.worker_id)
-            raise EngineError(f"its probe did not answer within {timeout_s:g} s") from None
+            raise NoAnswerError(f"its probe did not answer within {timeout_s:g} s") from None
     if not message:
         raise EngineError("its probe died while it looked at the device")
     ready = unpack_ready(message)

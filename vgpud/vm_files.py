@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vgpud import mediator
-from vgpud.errors import EngineError
+from vgpud.errors import EngineError, SpawnerError
 from vgpud.model.mediation import VmFds
 from vgpud.spawner import HeldEntry, Spawner, SpawnerRefusedError, close_fds
 
@@ -118,7 +118,9 @@ class VmFiles:
     def recover(self, vm_uuid: str, held: Mapping[str, HeldEntry]) -> VmFds | None:
         """What the spawner held for a VM, None when it is not complete.
 
-        Takes the entries' descriptors over: those that are not returned are closed.
+        Takes the entries' descriptors over: those that are not returned are closed. Sockets that
+        are not there any more, so that nobody could connect, are made anew; the rest stays as it
+        is. Raises OSError or SpawnerError when that fails.
         """
         prefix = key_prefix(vm_uuid)
         base = held.get(prefix + "base")
@@ -131,6 +133,9 @@ class VmFiles:
         if len(bells) != 2 * base.arg:
             return None
         fds = VmFds(*base.fds, host_doorbells=bells[0::2], guest_doorbells=bells[1::2])
+        if not all(path.is_socket() for path in self._sockets_of(vm_uuid)):
+            log.warning("VM %s: its sockets were gone from %s", vm_uuid, self.directory_of(vm_uuid))
+            fds = self._listen_anew(vm_uuid, fds)
         return replace(
             fds,
             stub_connection=_only_fd(held.get(prefix + "stub-connection")),
@@ -143,7 +148,7 @@ class VmFiles:
         Root gives the sockets to that account; another account grants access by an ACL.
         Raises EngineError when neither works.
         """
-        sockets = [self.directory_of(vm_uuid) / name for name in (STUB_SOCKET, RING_SOCKET)]
+        sockets = self._sockets_of(vm_uuid)
         if os.geteuid() not in (0, peer_uid):
             _grant(sockets, peer_uid)
             return
@@ -182,24 +187,55 @@ class VmFiles:
             opened.append(fd)
             return fd
 
-        directory = self.directory_of(vm_uuid)
-        directory.mkdir(mode=0o711, exist_ok=True)
-        directory.chmod(0o711)
         journal = own(
             os.memfd_create(f"vgpud-journal-{vm_uuid}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         )
         os.ftruncate(journal, mediator.journal_bytes(sizes.slots))
         mediator.format_journal(journal, sizes.slots, sizes.pairs, sizes.entries, sizes.data_bytes)
         seal(journal)
+        stub, ring = (own(fd) for fd in self._listen(vm_uuid))
         ring_bytes = mediator.ring_bytes(sizes.pairs, sizes.entries, sizes.data_bytes)
         return VmFds(
             journal=journal,
             ring=own(sealed_memfd(f"vgpud-ring-{vm_uuid}", ring_bytes)),
-            stub_listener=own(_listen(directory / STUB_SOCKET)),
-            ring_listener=own(_listen(directory / RING_SOCKET)),
+            stub_listener=stub,
+            ring_listener=ring,
             host_doorbells=[own(doorbell()) for _ in range(sizes.pairs)],
             guest_doorbells=[own(doorbell()) for _ in range(sizes.pairs)],
         )
+
+    def _sockets_of(self, vm_uuid: str) -> list[Path]:
+        return [self.directory_of(vm_uuid) / name for name in (STUB_SOCKET, RING_SOCKET)]
+
+    def _listen(self, vm_uuid: str) -> list[int]:
+        """Listeners for stub and ring, where there is nobody yet who may connect."""
+        directory = self.directory_of(vm_uuid)
+        directory.mkdir(mode=0o711, exist_ok=True)
+        directory.chmod(0o711)
+        listeners: list[int] = []
+        try:
+            for path in self._sockets_of(vm_uuid):
+                listeners.append(_listen(path))
+        except OSError:
+            close_fds(listeners)
+            raise
+        return listeners
+
+    def _listen_anew(self, vm_uuid: str, fds: VmFds) -> VmFds:
+        """The same with other listeners. On failure all of it is closed."""
+        try:
+            stub, ring = self._listen(vm_uuid)
+        except OSError:
+            _close(fds)
+            raise
+        close_fds((fds.stub_listener, fds.ring_listener))
+        fds = replace(fds, stub_listener=stub, ring_listener=ring)
+        try:
+            self._hold_base(vm_uuid, fds)
+        except SpawnerError:
+            _close(fds)
+            raise
+        return fds
 
     def _hold(self, vm_uuid: str, fds: VmFds) -> None:
         # The base comes last: an entry for it means that all is there.
@@ -210,8 +246,16 @@ class VmFiles:
         size = 2 * PAIRS_PER_KEY
         for chunk, start in enumerate(range(0, len(bells), size)):
             self._spawner.hold(f"{prefix}bells/{chunk}", bells[start : start + size])
+        self._hold_base(vm_uuid, fds)
+
+    def _hold_base(self, vm_uuid: str, fds: VmFds) -> None:
         base = (fds.journal, fds.ring, fds.stub_listener, fds.ring_listener)
-        self._spawner.hold(prefix + "base", base, arg=len(fds.host_doorbells))
+        self._spawner.hold(key_prefix(vm_uuid) + "base", base, arg=len(fds.host_doorbells))
+
+
+def _close(fds: VmFds) -> None:
+    close_fds((fds.journal, fds.ring, fds.stub_listener, fds.ring_listener))
+    close_fds((*fds.host_doorbells, *fds.guest_doorbells))
 
 
 def remove_vm_directories(directory: Path, but: Collection[str] = ()) -> None:

@@ -35,15 +35,21 @@ class Ready:
         """The device in words."""
         if self.error_number:
             return DeviceStatus(reason=self.reason)
-        fields = DEVICE_LAYOUT.unpack(self.device)
-        name, backend = _text(fields[2]), _text(fields[5])
-        return DeviceStatus(
-            name=name,
-            backend=backend,
-            global_mem_bytes=fields[6],
-            compute_units=fields[11],
-            ready=True,
-        )
+        return device_status(self.device)
+
+
+def device_status(device: bytes) -> DeviceStatus:
+    """struct vgpu_device_info in words; raises EngineError for other bytes."""
+    if len(device) != DEVICE_LAYOUT.size:
+        raise EngineError(f"a device is described by {len(device)} bytes")
+    fields = DEVICE_LAYOUT.unpack(device)
+    return DeviceStatus(
+        name=_text(fields[2]),
+        backend=_text(fields[5]),
+        global_mem_bytes=fields[6],
+        compute_units=fields[11],
+        ready=True,
+    )
 
 
 def pack_bind(role: Role, layout: RingLayout, memory_bytes: int) -> bytes:

@@ -9,41 +9,65 @@ A VM has at most two: one that launches, one that builds. The life of a worker h
 Whatever happened, a worker leaves this table when the spawner reports its exit, and only then:
 until then its uid and its slot are not free. A worker that a predecessor started is taken over with
 all that it has in hand.
+
+What cannot be had is refused at once, so that nobody waits for it: while there is no device, while
+all slots are taken, and for a while after a worker that came to nothing. A build worker that has
+had nothing to do for a while is ended; a launch worker never, as it has its VM's objects.
+
+When the spawner is lost nothing is refused and nobody is blamed: vgpud is about to end, and the
+next one goes on with what is queued.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from vgpud.build_idleness import BuildIdleness
 from vgpud.errors import EngineError, SpawnerError
-from vgpud.mediator import Lane, Mediator, channel_bytes
-from vgpud.model.mediation import LaneStatus, VmCounters
-from vgpud.spawner import HeldEntry, Role, Spawner, WorkerEntry, WorkerExit, close_fds
-from vgpud.vm_files import doorbell, key_prefix, sealed_memfd
-from vgpud.worker_messages import READY_BYTES, pack_bind, unpack_ready
-from vgpud.worker_process import Phase, Tenant, Worker
+from vgpud.mediator import Lane, Mediator
+from vgpud.spawner import (
+    HeldEntry,
+    Spawner,
+    SpawnerLostError,
+    SpawnerRefusedError,
+    WorkerEntry,
+    WorkerExit,
+    close_fds,
+)
+from vgpud.worker_adoption import Heir, sort_out
+from vgpud.worker_process import (
+    Phase,
+    Tenant,
+    Worker,
+    how_it_ended,
+    lane_of,
+    parse_worker_key,
+)
+from vgpud.worker_slots import NoSlotError, WorkerSlots
+from vgpud.worker_start import WorkerTerms, start_worker, take_answer
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER_US = 1_000_000
+RETRY_AFTER_S = 1.0
 """When a client should ask again for a worker that cannot be had now."""
-
-ROLE_OF = {Lane.LAUNCH: Role.LAUNCH, Lane.BUILD: Role.BUILD}
 
 
 @dataclass(frozen=True)
 class WorkforceConfig:
-    """`settings` are environment variables for every worker; sizes in bytes."""
+    """`settings` are environment variables for every worker, none while there is no device; sizes
+    in bytes. `max_vms` may have workers at a time."""
 
     settings: Mapping[str, str]
     memory_bytes: int
-    max_workers: int
+    max_vms: int
     start_timeout_s: float
+    build_idle_s: float
 
 
 class Workforce:
@@ -62,13 +86,19 @@ class Workforce:
         self._config = config
         self._on_tenant_empty = on_tenant_empty
         self._by_id: dict[int, Worker] = {}
-        self._slots: set[int] = set()
+        self._slots = WorkerSlots(config.max_vms)
+        self._idleness = BuildIdleness(mediator, config.build_idle_s, self._end_idle)
 
-    def reload(self, memory_bytes: int, start_timeout_s: float) -> None:
-        """Take over other limits, for workers that start from now on."""
+    def reload(self, *, memory_bytes: int, start_timeout_s: float, build_idle_s: float) -> None:
+        """Take over other limits, for workers that start, or build, from now on."""
         self._config = replace(
             self._config, memory_bytes=memory_bytes, start_timeout_s=start_timeout_s
         )
+        self._idleness.allowed_s = build_idle_s
+
+    def use_device(self, settings: Mapping[str, str]) -> None:
+        """Workers that start from now on use this device; none start with an empty one."""
+        self._config = replace(self._config, settings=settings)
 
     # --- what the engine wants ----------------------------------------------------------------
 
@@ -80,7 +110,7 @@ class Workforce:
         for lane in Lane:
             worker = tenant.workers.get(lane)
             if lane_of(counters, lane).doomed and worker is not None:
-                self._end(worker, "it took too long, or broke the rules of its channel")
+                self._end(worker, "it took too long, is wanted no more, or broke its channel")
             if lane_of(counters, lane).wanted and worker is None:
                 self._want(tenant, lane)
 
@@ -92,115 +122,94 @@ class Workforce:
         if not tenant.workers:
             self._vacate(tenant)
 
-    # --- starting -----------------------------------------------------------------------------
-
     def _want(self, tenant: Tenant, lane: Lane) -> None:
         launcher = tenant.workers.get(Lane.LAUNCH)
-        if lane is Lane.BUILD and (launcher is None or launcher.phase is not Phase.ATTACHED):
+        if lane is Lane.BUILD and launcher is not None and launcher.phase is not Phase.ATTACHED:
             # A build worker hands what it made to a launch worker: that one must be there first.
-            # Its attach reviews the VM again.
-            if launcher is None:
-                self._start(tenant, Lane.LAUNCH)
+            # Its attach, or its end, reviews the VM again.
             return
-        self._start(tenant, lane)
+        first = Lane.LAUNCH if launcher is None else lane
+        if not self._config.settings:
+            self._refuse(tenant, lane, "there is no device", RETRY_AFTER_S)
+            return
+        left_s = tenant.hold_off[first].left_s(asyncio.get_running_loop().time())
+        if left_s > 0:
+            self._mediator.refuse_worker(tenant.handle, lane, left_s)
+        elif not self._start(tenant, first) and first is not lane:
+            self._mediator.refuse_worker(tenant.handle, lane, RETRY_AFTER_S)
 
-    def _start(self, tenant: Tenant, lane: Lane) -> None:
+    def _refuse(self, tenant: Tenant, lane: Lane, reason: str, retry_s: float) -> None:
+        """Answer what waits for a worker; say why, but not at each request."""
+        if tenant.refusals.is_news(reason, asyncio.get_running_loop().time()):
+            log.error("VM %s: no %s worker: %s", tenant.vm_uuid, lane.name.lower(), reason)
+        self._mediator.refuse_worker(tenant.handle, lane, retry_s)
+
+    def _hold_off(self, tenant: Tenant, lane: Lane) -> float:
+        """A start came to nothing. Returns for how many seconds there is no other one."""
+        now_s = asyncio.get_running_loop().time()
+        tenant.hold_off[lane].failed(now_s)
+        return tenant.hold_off[lane].left_s(now_s)
+
+    # --- starting -----------------------------------------------------------------------------
+
+    def _start(self, tenant: Tenant, lane: Lane) -> bool:
+        """Returns false when what waits for this worker has been refused."""
         try:
-            self._take_slot(tenant)
-            worker = self._spawn(tenant, lane)
+            worker = self._start_in_a_slot(tenant, lane)
+        except SpawnerLostError:
+            return True  # whoever watches the spawner is told
+        except NoSlotError as error:
+            self._refuse(tenant, lane, str(error), RETRY_AFTER_S)
+            return False
         except (OSError, EngineError, SpawnerError) as error:
-            log.error("VM %s: no %s worker: %s", tenant.vm_uuid, lane.name.lower(), error)
-            self._release_slot(tenant)
-            self._mediator.refuse_worker(tenant.handle, lane, RETRY_AFTER_US)
-            return
+            self._refuse(tenant, lane, str(error), self._hold_off(tenant, lane))
+            return False
         tenant.workers[lane] = worker
         self._by_id[worker.worker_id] = worker
         loop = asyncio.get_running_loop()
         loop.add_reader(worker.control.fileno(), self._answered, worker)
-        worker.timeout = loop.call_later(
-            self._config.start_timeout_s, self._end, worker, "it did not answer in time"
+        worker.timer = loop.call_later(
+            self._config.start_timeout_s, self._fail, worker, "it did not answer in time"
         )
+        return True
 
-    def _take_slot(self, tenant: Tenant) -> None:
+    def _start_in_a_slot(self, tenant: Tenant, lane: Lane) -> Worker:
+        """Raises what start_worker() does, and NoSlotError."""
+        terms = WorkerTerms(self._config.settings, self._config.memory_bytes)
         if tenant.slot >= 0:
-            return
-        free = next((i for i in range(self._config.max_workers) if i not in self._slots), None)
-        if free is None:
-            raise EngineError(
-                f"all {self._config.max_workers} slots for workers are taken",
-                "Raise [spawner] max_workers, if the device has room for more.",
-            )
-        tenant.slot = free
-        self._slots.add(free)
-
-    def _release_slot(self, tenant: Tenant) -> None:
-        if not tenant.workers and tenant.slot >= 0:
-            self._slots.discard(tenant.slot)
-            tenant.slot = -1
-
-    def _spawn(self, tenant: Tenant, lane: Lane) -> Worker:
-        """Spawn and bind. Raises OSError, EngineError or SpawnerError with nothing left open."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        opened: list[int] = []
-        try:
-            with theirs:
-                process = self._spawner.spawn_worker(
-                    ROLE_OF[lane], tenant.slot, theirs, self._config.settings, tenant.vm_uuid
-                )
-            os.close(process.pidfd)
-            channel = sealed_memfd(f"vgpud-channel-{process.worker_id}", channel_bytes())
-            opened.append(channel)
-            bell = doorbell()
-            opened.append(bell)
-            exchange_here, exchange_there = self._exchange(tenant, lane)
-            opened.append(exchange_here)
-            bind = pack_bind(
-                ROLE_OF[lane], self._mediator.vm_layout(tenant.handle), self._config.memory_bytes
-            )
-            with exchange_there:
-                fds = [channel, bell, tenant.ring, exchange_there.fileno()]
-                socket.send_fds(ours, [bind], fds)
-        except BaseException:
-            # The worker, if there is one, ends when its control socket does.
-            ours.close()
-            close_fds(fd for fd in opened if fd >= 0)
-            raise
-        ours.setblocking(False)
-        log.info(
-            "VM %s: %s worker %d started (pid %d, uid %d)",
-            tenant.vm_uuid,
-            lane.name.lower(),
-            process.worker_id,
-            process.pid,
-            process.uid,
+            return start_worker(self._spawner, self._mediator, tenant, lane, tenant.slot, terms)
+        for slot in self._slots.free():
+            try:
+                worker = start_worker(self._spawner, self._mediator, tenant, lane, slot, terms)
+            except SpawnerRefusedError as error:
+                if error.error_number != errno.EBUSY:
+                    raise
+                continue  # something ends there of which nobody has told us
+            tenant.slot = slot
+            self._slots.take(slot)
+            return worker
+        raise NoSlotError(
+            f"all {self._slots.count} slots for workers are taken",
+            "Raise [spawner] max_workers, if the device has room for more.",
         )
-        return Worker(
-            tenant, lane, process.worker_id, process.pid, ours, channel, bell, exchange_here
-        )
-
-    def _exchange(self, tenant: Tenant, lane: Lane) -> tuple[int, socket.socket]:
-        """Ends of the pair between build and launch worker: the one kept, the one given away."""
-        if lane is Lane.LAUNCH:
-            build_end, launch_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            return build_end.detach(), launch_end
-        launcher = tenant.workers[Lane.LAUNCH]
-        return -1, socket.socket(fileno=os.dup(launcher.exchange))
 
     def _answered(self, worker: Worker) -> None:
         """The worker's control socket is readable for the first time."""
         asyncio.get_running_loop().remove_reader(worker.control.fileno())
-        if worker.timeout is not None:
-            worker.timeout.cancel()
+        worker.stop_timer()
         if worker.phase is not Phase.STARTING:
             return
         try:
-            ready = unpack_ready(worker.control.recv(READY_BYTES + 1))
-            if ready.error_number:
-                raise EngineError(f"{ready.reason} ({os.strerror(ready.error_number)})")
-            self._spawner.hold(self._key(worker), worker.held(), arg=worker.worker_id)
+            take_answer(worker)
+            self._spawner.hold(worker.key, worker.held(), arg=worker.worker_id)
+            worker.is_held = True
             self._attach(worker)
         except (OSError, EngineError, SpawnerError) as error:
-            self._end(worker, str(error))
+            self._fail(worker, str(error))
+            return
+        worker.tenant.hold_off[worker.lane].succeeded()
+        worker.tenant.refusals.forget()
+        self.review(worker.tenant)
 
     def _attach(self, worker: Worker) -> None:
         self._mediator.attach_worker(
@@ -212,64 +221,85 @@ class Workforce:
             os.dup(worker.doorbell),
         )
         worker.phase = Phase.ATTACHED
-        self.review(worker.tenant)
-
-    def _key(self, worker: Worker) -> str:
-        return f"{key_prefix(worker.tenant.vm_uuid)}worker/{worker.lane.value}"
+        if worker.lane is Lane.BUILD:
+            self._idleness.watch(worker)
 
     # --- ending -------------------------------------------------------------------------------
 
-    def _end(self, worker: Worker, why: str) -> None:
+    def _fail(self, worker: Worker, why: str) -> None:
+        worker.failed = True
+        self._end(worker, why)
+
+    def _end(self, worker: Worker, why: str, level: int = logging.WARNING) -> None:
         """Have a worker killed. The rest happens when its exit is reported."""
         if worker.phase is Phase.ENDING:
             return
-        log.warning(
-            "VM %s: ending %s worker %d: %s",
-            worker.tenant.vm_uuid,
-            worker.lane.name.lower(),
-            worker.worker_id,
-            why,
-        )
-        if worker.phase is Phase.STARTING:
-            asyncio.get_running_loop().remove_reader(worker.control.fileno())
+        log.log(level, "VM %s: ending %s: %s", worker.tenant.vm_uuid, worker, why)
+        self._expect_nothing(worker)
         worker.phase = Phase.ENDING
+        self._kill(worker.worker_id)
+
+    def _end_idle(self, worker: Worker) -> None:
+        self._end(worker, "it has had nothing to build", logging.INFO)
+
+    def _kill(self, worker_id: int) -> None:
         try:
-            self._spawner.kill(worker.worker_id)
+            self._spawner.kill(worker_id)
         except SpawnerError as error:
             # It may have ended by itself a moment ago; then its exit is on the way.
-            log.info("worker %d: %s", worker.worker_id, error)
+            log.info("worker %d: %s", worker_id, error)
+
+    def _expect_nothing(self, worker: Worker) -> None:
+        worker.stop_timer()
+        if worker.phase is Phase.STARTING:
+            asyncio.get_running_loop().remove_reader(worker.control.fileno())
 
     def exited(self, report: WorkerExit) -> None:
-        """The spawner says that a worker has ended."""
-        self._spawner.reaped(report.worker_id)
+        """The spawner says that a worker has ended.
+
+        The engine comes first: whatever becomes of the spawner, its VMs are answered.
+        """
         worker = self._by_id.pop(report.worker_id, None)
         if worker is None:
-            log.debug("worker %d, which no VM has, ended: %s", report.worker_id, _how(report))
-            return
+            log.debug("worker %d, which no VM has, ended: %s", report.worker_id, report)
+            self._slots.orphan_ended(report.worker_id)
+        else:
+            self._settle(worker, report)
+        try:
+            if worker is not None and worker.is_held:
+                self._drop(worker.key)
+            self._spawner.reaped(report.worker_id)
+        except SpawnerError as error:
+            log.error("worker %d has ended: %s", report.worker_id, error)
+        if worker is not None:
+            self._after(worker.tenant)
+
+    def _settle(self, worker: Worker, report: WorkerExit) -> None:
+        """All that is between a worker that has ended and its VM."""
         tenant, lane = worker.tenant, worker.lane
         by_itself = worker.phase is not Phase.ENDING
         if by_itself:
             log.error(
-                "VM %s: %s worker %d (pid %d) ended: %s",
+                "VM %s: %s (pid %d) ended: %s",
                 tenant.vm_uuid,
-                lane.name.lower(),
-                worker.worker_id,
+                worker,
                 worker.pid,
-                _how(report),
+                how_it_ended(report),
             )
         attached = self._was_attached(worker)
-        if worker.phase is Phase.STARTING:
-            asyncio.get_running_loop().remove_reader(worker.control.fileno())
+        self._expect_nothing(worker)
         del tenant.workers[lane]
         worker.close()
         if attached:
-            self._spawner.drop(self._key(worker))
             detail = report.signal_number or 256 + (report.exit_status or 0)
             self._mediator.worker_gone(tenant.handle, lane, crashed=by_itself, detail=detail)
-        elif not tenant.retired:
-            self._mediator.refuse_worker(tenant.handle, lane, RETRY_AFTER_US)
+        elif not tenant.retired and (worker.failed or by_itself):
+            self._mediator.refuse_worker(tenant.handle, lane, self._hold_off(tenant, lane))
         if lane is Lane.LAUNCH and Lane.BUILD in tenant.workers:
             self._end(tenant.workers[Lane.BUILD], "its launch worker is gone")
+
+    def _after(self, tenant: Tenant) -> None:
+        """A worker of this VM has ended, and is settled."""
         if tenant.retired:
             if not tenant.workers:
                 self._vacate(tenant)
@@ -281,6 +311,18 @@ class Workforce:
         counters = self._mediator.vm_counters(worker.tenant.handle)
         return lane_of(counters, worker.lane).worker_id == worker.worker_id
 
+    def _drop(self, key: str) -> None:
+        try:
+            self._spawner.drop(key)
+        except SpawnerRefusedError as error:
+            if error.error_number != errno.ENOENT:
+                raise
+
+    def _release_slot(self, tenant: Tenant) -> None:
+        if not tenant.workers and tenant.slot >= 0:
+            self._slots.release(tenant.slot)
+            tenant.slot = -1
+
     def _vacate(self, tenant: Tenant) -> None:
         self._release_slot(tenant)
         self._on_tenant_empty(tenant)
@@ -288,57 +330,61 @@ class Workforce:
     # --- taking over --------------------------------------------------------------------------
 
     def adopt(
-        self, tenants: Iterable[Tenant], held: dict[str, HeldEntry], living: Iterable[WorkerEntry]
+        self, tenants: Sequence[Tenant], held: dict[str, HeldEntry], living: Iterable[WorkerEntry]
     ) -> None:
         """Take over a predecessor's workers: attach those that live, settle those that do not.
 
-        Takes the descriptors of their entries out of `held`. Workers that belong to nobody are
-        killed.
+        Takes the entries of workers out of `held`. Workers that belong to nobody are killed. Only
+        when all slots that are not free are known does anybody get a new one.
         """
-        by_id = {entry.worker_id: entry for entry in living if entry.pid}
+        journal = {
+            (tenant.vm_uuid, lane): lane_of(counters, lane).worker_id
+            for tenant in tenants
+            for counters in [self._mediator.vm_counters(tenant.handle)]
+            for lane in Lane
+        }
+        mine = [held.pop(key) for key in list(held) if parse_worker_key(key) is not None]
+        estate = sort_out(journal, mine, living)
+        for entry in estate.stale:
+            close_fds(entry.fds)
+            self._drop(entry.key)
+        by_uuid = {tenant.vm_uuid: tenant for tenant in tenants}
+        for heir in sorted(estate.heirs, key=lambda heir: heir.lane):  # launch comes first
+            self._adopt_one(by_uuid[heir.vm_uuid], heir)
         for tenant in tenants:
-            for lane in Lane:
-                key = f"{key_prefix(tenant.vm_uuid)}worker/{lane.value}"
-                entry = held.pop(key, None)
-                process = by_id.pop(entry.arg, None) if entry is not None else None
-                if entry is not None and process is not None:
-                    self._adopt_one(tenant, lane, entry, process)
-                elif entry is not None:
-                    close_fds(entry.fds)
-                    self._spawner.drop(key)
             self._settle_lost(tenant)
+        self._slots.leave_to((orphan.worker_id, orphan.slot) for orphan in estate.orphans)
+        for orphan in estate.orphans:
+            log.info("ending worker %d, which belongs to no VM", orphan.worker_id)
+            self._kill(orphan.worker_id)
+        for tenant in tenants:
             self.review(tenant)
-        for process in by_id.values():
-            if process.role is Role.PROBE:
-                continue  # ends by itself
-            log.info("ending worker %d, which belongs to no VM", process.worker_id)
-            self._spawner.kill(process.worker_id)
 
-    def _adopt_one(
-        self, tenant: Tenant, lane: Lane, entry: HeldEntry, process: WorkerEntry
-    ) -> None:
-        control, channel, bell, *exchange = entry.fds
+    def _adopt_one(self, tenant: Tenant, heir: Heir) -> None:
+        control, channel, bell, *exchange = heir.entry.fds
         worker = Worker(
             tenant,
-            lane,
-            process.worker_id,
-            process.pid,
+            heir.lane,
+            heir.process.worker_id,
+            heir.process.pid,
             socket.socket(fileno=control),
             channel,
             bell,
             exchange[0] if exchange else -1,
+            phase=Phase.ATTACHED,
+            is_held=True,
         )
-        tenant.workers[lane] = worker
-        tenant.slot = process.slot
-        self._slots.add(process.slot)
-        self._by_id[process.worker_id] = worker
+        tenant.workers[heir.lane] = worker
+        tenant.slot = heir.process.slot
+        self._slots.take(heir.process.slot)
+        self._by_id[worker.worker_id] = worker
+        if heir.lane is Lane.BUILD and Lane.LAUNCH not in tenant.workers:
+            self._end(worker, "its launch worker is gone")
+            return
         try:
-            self._mediator.attach_worker(
-                tenant.handle, lane, process.worker_id, process.pid, os.dup(channel), os.dup(bell)
-            )
-            worker.phase = Phase.ATTACHED
+            self._attach(worker)
         except EngineError as error:
-            self._end(worker, str(error))
+            self._fail(worker, str(error))
 
     def _settle_lost(self, tenant: Tenant) -> None:
         """Workers that ended while no vgpud was there: the journal still knows them."""
@@ -351,14 +397,3 @@ class Workforce:
                     lane.name.lower(),
                 )
                 self._mediator.worker_gone(tenant.handle, lane, crashed=True)
-
-
-def lane_of(counters: VmCounters, lane: Lane) -> LaneStatus:
-    """What the engine says of one of a VM's workers."""
-    return counters.launch if lane is Lane.LAUNCH else counters.build
-
-
-def _how(report: WorkerExit) -> str:
-    if report.signal_number is not None:
-        return f"killed by signal {report.signal_number}"
-    return f"exit status {report.exit_status}"

@@ -24,6 +24,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -33,7 +34,15 @@
 
 #define STATUS_PAUSE_MAX_MS 50
 
-int unix_connect(const char *path, const char *what, struct vgpu_reason *why)
+/* What it waits for is a place among those who wait to be accepted: poll() does not tell of that. */
+static int limit_sending(int fd, int timeout_ms)
+{
+    struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
+
+    return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ? -errno : 0;
+}
+
+int unix_connect(const char *path, const char *what, int timeout_ms, struct vgpu_reason *why)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd, rc;
@@ -50,11 +59,20 @@ int unix_connect(const char *path, const char *what, struct vgpu_reason *why)
         reason_set(why, "cannot make a socket: %s", strerror(-rc));
         return rc;
     }
-    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+    rc = limit_sending(fd, timeout_ms > 0 ? timeout_ms : 1);
+    if (!rc && connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+        rc = errno == EAGAIN ? -ETIMEDOUT : -errno;
+    if (!rc)
+        rc = limit_sending(fd, 0); /* no limit */
+    if (!rc)
         return fd;
-    rc = -errno;
     close(fd);
-    if (rc == -ENOENT)
+    if (rc == -ETIMEDOUT)
+        reason_set(why,
+                   "vgpud accepts nobody on the %s socket %s, and others wait already: it may be "
+                   "restarting; try again",
+                   what, path);
+    else if (rc == -ENOENT)
         reason_set(why,
                    "there is no %s socket at %s: is the VM registered (vgpu-admin list-vms) "
                    "and vgpud running?",
@@ -233,10 +251,14 @@ out:
 int vgpu_attach(const char *path, uint64_t features, int timeout_ms, struct vgpu_link **link,
                 struct vgpu_reason *why)
 {
-    int connection = unix_connect(path, "ring", why);
+    uint64_t start_ns = vgpu_now_ns();
+    int connection = unix_connect(path, "ring", timeout_ms, why);
+    int64_t left_ms;
 
-    return connection < 0 ? connection
-                          : vgpu_attach_connected(connection, features, timeout_ms, link, why);
+    if (connection < 0)
+        return connection;
+    left_ms = timeout_ms - (int64_t)((vgpu_now_ns() - start_ns) / 1000000u);
+    return vgpu_attach_connected(connection, features, left_ms > 0 ? (int)left_ms : 0, link, why);
 }
 
 void vgpu_detach(struct vgpu_link *link)

@@ -47,11 +47,12 @@ void reason_set(struct vgpu_reason *why, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /**
- * unix_connect() - Connect a close-on-exec stream socket to @path; blocks only for the backlog
- * @what: the name of the socket in @why ("ring", "stub")
+ * unix_connect() - Connect a close-on-exec stream socket to @path
+ * @what:       the name of the socket in @why ("ring", "stub")
+ * @timeout_ms: how long to wait where so many wait already that there is no place; at least 1 ms
  *
- * Return: the descriptor, or -errno with @why.
+ * Return: the descriptor, or -errno with @why; -ETIMEDOUT when there was no place.
  */
-int unix_connect(const char *path, const char *what, struct vgpu_reason *why);
+int unix_connect(const char *path, const char *what, int timeout_ms, struct vgpu_reason *why);
 
 #endif

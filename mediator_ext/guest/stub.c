@@ -59,7 +59,7 @@ int vgpu_stub_connected(int connection, int timeout_ms, struct vgpu_stub **out)
 int vgpu_stub_connect(const char *path, int timeout_ms, struct vgpu_stub **stub,
                       struct vgpu_reason *why)
 {
-    int connection = unix_connect(path, "stub", why);
+    int connection = unix_connect(path, "stub", timeout_ms, why);
     int rc;
 
     if (connection < 0)

@@ -6,8 +6,8 @@
  * still are its own; kill the group; kill whatever else runs under its uid; only then let the
  * zombie and the uid go.
  *
- * A uid is also swept before its first use in this spawner's life: workers outlive a spawner that
- * was stopped with SIGTERM, and a uid belongs to one worker instance.
+ * A uid is also swept before its first use in this spawner's life: a uid belongs to one worker
+ * instance, and what was left behind under it may have escaped the look at the start (leftovers.c).
  */
 #include "spawn/children.h"
 
@@ -34,6 +34,7 @@
 struct children {
     struct children_config config;
     struct child *records;
+    uint32_t count;    /* of records */
     bool *used_before; /* per slot and role: this spawner has swept the uid already */
     uint32_t last_id;
     uint64_t last_end;
@@ -65,8 +66,9 @@ struct children *children_new(const struct children_config *config)
         return NULL;
     }
     children->config = *config;
-    children->records = calloc(config->max_workers, sizeof(*children->records));
-    children->used_before = calloc((size_t)config->max_workers * ROLES, sizeof(bool));
+    children->count = children_max(config->slots);
+    children->records = calloc(children->count, sizeof(*children->records));
+    children->used_before = calloc((size_t)config->slots * ROLES, sizeof(bool));
     if (!children->records || !children->used_before) {
         children_free(children);
         errno = ENOMEM;
@@ -80,9 +82,10 @@ void children_free(struct children *children)
     if (!children) {
         return;
     }
-    for (uint32_t i = 0; children->records && i < children->config.max_workers; i++) {
+    for (uint32_t i = 0; children->records && i < children->count; i++) {
         if (children->records[i].state == CHILD_ALIVE) {
             close(children->records[i].pidfd);
+            close(children->records[i].output.fd);
         }
     }
     free(children->records);
@@ -92,7 +95,7 @@ void children_free(struct children *children)
 
 static struct child *find_record(const struct children *children, uint32_t worker_id)
 {
-    for (uint32_t i = 0; i < children->config.max_workers; i++) {
+    for (uint32_t i = 0; i < children->count; i++) {
         struct child *child = &children->records[i];
 
         if (child->state != CHILD_FREE && child->worker_id == worker_id) {
@@ -106,18 +109,21 @@ static struct child *find_record(const struct children *children, uint32_t worke
 static int find_room(const struct children *children, uint32_t role, uint32_t slot,
                      struct child **record)
 {
+    uint32_t room = 0;
+
     *record = NULL;
-    for (uint32_t i = 0; i < children->config.max_workers; i++) {
+    for (uint32_t i = 0; i < children->count; i++) {
         struct child *child = &children->records[i];
 
         if (child->state == CHILD_ALIVE && child->slot == slot && child->role == role) {
             return -EBUSY;
         }
-        if (child->state == CHILD_FREE && !*record) {
-            *record = child;
+        if (child->state == CHILD_FREE) {
+            *record = *record ? *record : child;
+            room++;
         }
     }
-    return *record ? 0 : -ENOSPC;
+    return room > (role == SPAWN_ROLE_PROBE ? 0 : CHILDREN_PROBES) ? 0 : -ENOSPC;
 }
 
 static int sweep_before_first_use(struct children *children, uint32_t role, uint32_t slot,
@@ -149,6 +155,8 @@ static int start_process(const struct children *children, struct child *child,
         return rc;
     }
     if (watch_set(children->config.epoll_fd, EPOLL_CTL_ADD, child->pidfd, EPOLLIN, WATCH_CHILD,
+                  (uint32_t)(child - children->records)) < 0 ||
+        watch_set(children->config.epoll_fd, EPOLL_CTL_ADD, child->output.fd, EPOLLIN, WATCH_OUTPUT,
                   (uint32_t)(child - children->records)) < 0) {
         rc = -errno;
         log_error("worker %u (%s): cannot watch it: %s", child->worker_id, label_of(child),
@@ -169,7 +177,7 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
     struct stat control;
     int rc;
 
-    if (role >= ROLES || slot >= children->config.max_workers) {
+    if (role >= ROLES || slot >= children->config.slots) {
         return -EINVAL;
     }
     if (fstat(control_fd, &control) < 0 || !S_ISSOCK(control.st_mode)) {
@@ -213,8 +221,14 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
         .own_namespaces = children->config.capabilities & SPAWN_CAN_NAMESPACE,
         .uid = child->uid,
     };
-    rc = start_process(children, child, &plan);
+    rc = output_open(&child->output, &plan.output_fd);
     if (rc < 0) {
+        goto out;
+    }
+    rc = start_process(children, child, &plan);
+    close(plan.output_fd);
+    if (rc < 0) {
+        output_close(&child->output, child->worker_id, label_of(child));
         goto out;
     }
     child->state = CHILD_ALIVE;
@@ -255,6 +269,21 @@ int children_forget(struct children *children, uint32_t worker_id)
     return 0;
 }
 
+void children_hear(struct children *children, uint32_t index)
+{
+    struct child *child = &children->records[index];
+
+    if (child->state != CHILD_ALIVE || child->output.fd < 0 ||
+        output_read(&child->output, child->worker_id, label_of(child))) {
+        return;
+    }
+    /* It is kept open, so that what a worker says in vain does not kill it, but not watched. */
+    if (epoll_ctl(children->config.epoll_fd, EPOLL_CTL_DEL, child->output.fd, NULL) < 0) {
+        log_error("worker %u (%s): cannot stop to watch it: %s", child->worker_id, label_of(child),
+                  strerror(errno));
+    }
+}
+
 static void log_end(const struct child *child)
 {
     if (child->code == CLD_EXITED) {
@@ -286,6 +315,7 @@ static void end_record(struct children *children, struct child *child, const sig
     /* Closing alone would not end its watch: the client has a duplicate. */
     epoll_ctl(children->config.epoll_fd, EPOLL_CTL_DEL, child->pidfd, NULL);
     close(child->pidfd);
+    output_close(&child->output, child->worker_id, label_of(child));
     rc = swept < 0 ? swept : scratch_remove(children->config.scratch, child->worker_id);
     if (rc < 0) {
         log_warn("worker %u (%s): something is left of %s/worker-%u: %s", child->worker_id,
@@ -314,12 +344,12 @@ void children_reap(struct children *children, uint32_t index)
 
 void children_end_all(struct children *children)
 {
-    for (uint32_t i = 0; i < children->config.max_workers; i++) {
+    for (uint32_t i = 0; i < children->count; i++) {
         if (children->records[i].state == CHILD_ALIVE) {
             kill(children->records[i].pid, SIGKILL);
         }
     }
-    for (uint32_t i = 0; i < children->config.max_workers; i++) {
+    for (uint32_t i = 0; i < children->count; i++) {
         struct child *child = &children->records[i];
         struct pollfd wait = {.fd = child->pidfd, .events = POLLIN};
 
@@ -338,7 +368,7 @@ void children_end_all(struct children *children)
 
 const struct child *children_next(const struct children *children, uint32_t *cursor)
 {
-    while (*cursor < children->config.max_workers) {
+    while (*cursor < children->count) {
         const struct child *child = &children->records[(*cursor)++];
 
         if (child->state != CHILD_FREE) {
@@ -352,7 +382,7 @@ const struct child *children_next_end(const struct children *children, uint64_t 
 {
     const struct child *first = NULL;
 
-    for (uint32_t i = 0; i < children->config.max_workers; i++) {
+    for (uint32_t i = 0; i < children->count; i++) {
         const struct child *child = &children->records[i];
 
         if (child->state == CHILD_ENDED && child->end_number > after &&

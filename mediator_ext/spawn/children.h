@@ -11,7 +11,9 @@
  *          a client has dealt with it. Its uid may be used again. No pidfd; the pid is only a
  *          number for the report, and may be somebody else's by now.
  *
- * Records are bounded by max_workers: a client that never says SPAWN_REAPED runs out of them.
+ * A slot has at most one launch and one build worker, so there are two records for each slot, and
+ * some that only probes may take: what is wrong with a device can be found out when all slots are
+ * in use. A client that never says SPAWN_REAPED runs out of records.
  */
 #ifndef VGPUD_SPAWN_CHILDREN_H
 #define VGPUD_SPAWN_CHILDREN_H
@@ -19,9 +21,19 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "spawn/output.h"
 #include "spawn/scratch.h"
 #include "spawn/spawn_protocol.h"
 #include "spawn/uids.h"
+
+/* Records that are kept for probes. */
+#define CHILDREN_PROBES 4u
+
+/** children_max() - How many workers there may be at a time with so many slots */
+static inline uint32_t children_max(uint32_t slots)
+{
+    return 2 * slots + CHILDREN_PROBES;
+}
 
 struct children;
 
@@ -43,11 +55,12 @@ struct child {
     int status;          /* si_status: exit status or signal */
     uint64_t end_number; /* 1, 2, ... in the order in which workers ended */
     char label[SPAWN_KEY_BYTES];
+    struct output output;
 };
 
 struct children_config {
     int epoll_fd;
-    uint32_t max_workers;   /* records, and slots */
+    uint32_t slots;
     const char *program;    /* the worker's, absolute */
     uint32_t capabilities;  /* SPAWN_CAN_* */
     struct uid_range *uids; /* outlives the children */
@@ -101,6 +114,12 @@ int children_forget(struct children *children, uint32_t worker_id);
  * @index: from the watch word
  */
 void children_reap(struct children *children, uint32_t index);
+
+/**
+ * children_hear() - What a worker says became readable, or it will say nothing more
+ * @index: from the watch word
+ */
+void children_hear(struct children *children, uint32_t index);
 
 /** children_end_all() - Kill every worker and wait, at most a few seconds, until they are gone */
 void children_end_all(struct children *children);

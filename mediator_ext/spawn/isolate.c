@@ -96,7 +96,7 @@ static int enter_session(void)
 }
 
 /* @status_fd: moved to STATUS_FD */
-static int keep_descriptors(int control_fd, int *status_fd)
+static int keep_descriptors(int control_fd, int output_fd, int *status_fd)
 {
     int null_fd;
     int moved = fcntl(*status_fd, F_DUPFD_CLOEXEC, STATUS_FD + 1);
@@ -105,6 +105,10 @@ static int keep_descriptors(int control_fd, int *status_fd)
         return -errno;
     }
     *status_fd = moved;
+    /* First, while it is where it was: its number may be one of those that are given away. */
+    if (dup2(output_fd, STDERR_FILENO) < 0) {
+        return -errno;
+    }
     if (control_fd == ISOLATE_CONTROL_FD) {
         if (fcntl(control_fd, F_SETFD, 0) < 0) {
             return -errno;
@@ -171,7 +175,7 @@ static int run_stage(enum isolate_stage stage, const struct isolate_plan *plan, 
     case ISOLATE_SESSION:
         return enter_session();
     case ISOLATE_DESCRIPTORS:
-        return keep_descriptors(plan->control_fd, status_fd);
+        return keep_descriptors(plan->control_fd, plan->output_fd, status_fd);
     case ISOLATE_LIMITS:
         return set_limits(plan->own_uid);
     case ISOLATE_NAMESPACES:

@@ -13,7 +13,7 @@
 /* In the order in which they are gone through. */
 enum isolate_stage {
     ISOLATE_SESSION,     /* own session, default signals, nobody traces it */
-    ISOLATE_DESCRIPTORS, /* the control socket, and nothing else of ours */
+    ISOLATE_DESCRIPTORS, /* control socket and standard streams, and nothing else of ours */
     ISOLATE_LIMITS,      /* what it may use up */
     ISOLATE_NAMESPACES,  /* no network, no System V IPC, mounts of its own */
     ISOLATE_FILESYSTEM,  /* which files it sees */
@@ -28,6 +28,7 @@ struct isolate_plan {
     char *const *environment; /* ends with NULL */
     const char *scratch;      /* its own directory */
     int control_fd;
+    int output_fd;       /* becomes its standard error */
     bool own_uid;        /* become @uid, and gid of the same number */
     bool own_namespaces; /* and a file system in memory over @scratch */
     uid_t uid;

@@ -27,6 +27,7 @@
 #include "spawn/children.h"
 #include "spawn/held.h"
 #include "spawn/isolate.h"
+#include "spawn/leftovers.h"
 #include "spawn/listener.h"
 #include "spawn/log.h"
 #include "spawn/options.h"
@@ -39,13 +40,13 @@
 #define EVENTS_AT_ONCE 64
 
 /*
- * Descriptors besides those held and one pidfd per worker: a connection and an unsent pidfd for
+ * Descriptors besides those held, and two per worker (its pidfd, its output): a connection and an unsent pidfd for
  * each client, those of one datagram in hand, and standard streams, epoll, signals, listener, the
  * uid lock, the scratch directory and whatever is open for a moment.
  *
  * A VM costs about 12 held ones (listener and connection of its socket, ring memory, journal page,
  * doorbells of both directions, worker channels and pidfds): 1,024 VMs are 12,288, and with their
- * launch and build workers 2,048 pidfds more. The defaults, 14,336 and 2,048, leave some room.
+ * launch and build workers 4,096 more. The defaults, 14,336 and 1,024 VMs, leave some room.
  */
 #define OTHER_FDS (2 * SERVER_MAX_CLIENTS + SPAWN_MAX_FDS + 32)
 
@@ -104,7 +105,8 @@ static int clean_descriptors(const struct options *options)
 static int raise_file_limit(struct options *options)
 {
     struct rlimit limit;
-    uint64_t wanted = (uint64_t)options->max_held + options->max_workers + OTHER_FDS;
+    uint64_t wanted =
+        (uint64_t)options->max_held + 2ull * children_max(options->max_workers) + OTHER_FDS;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
         return -errno;
@@ -124,9 +126,10 @@ static int raise_file_limit(struct options *options)
             (unsigned long long)limit.rlim_max);
         return -EMFILE;
     }
-    options->max_workers = (uint32_t)(limit.rlim_max - OTHER_FDS) / 8;
-    options->max_held = (uint32_t)(limit.rlim_max - OTHER_FDS) - options->max_workers;
-    log_warn("the limit of %llu descriptors allows %u workers and %u held ones: raise it "
+    options->max_workers = (uint32_t)(limit.rlim_max - OTHER_FDS) / 32;
+    options->max_held =
+        (uint32_t)(limit.rlim_max - OTHER_FDS) - 2 * children_max(options->max_workers);
+    log_warn("the limit of %llu descriptors allows workers for %u VMs and %u held ones: raise it "
              "(LimitNOFILE=, ulimit -Hn) for more",
              (unsigned long long)limit.rlim_max, options->max_workers, options->max_held);
     return 0;
@@ -172,6 +175,8 @@ static int settle_identity(struct spawner *spawner)
             return rc;
         }
     }
+    leftovers_end(&spawner->uids);
+    leftovers_remove(spawner->options.scratch, &spawner->uids);
     plan.uid = uids_of(&spawner->uids, 0, SPAWN_ROLE_LAUNCH);
     rc = isolate_probe(&plan, &spawner->capabilities);
     if (root && !(spawner->capabilities & SPAWN_CAN_SETUID)) {
@@ -196,7 +201,7 @@ static int open_tables(struct spawner *spawner)
     const struct options *options = &spawner->options;
     struct children_config children = {
         .epoll_fd = spawner->epoll_fd,
-        .max_workers = options->max_workers,
+        .slots = options->max_workers,
         .program = options->worker,
         .capabilities = spawner->capabilities,
         .uids = &spawner->uids,
@@ -283,6 +288,9 @@ static enum stop handle_event(struct spawner *spawner, uint64_t word)
         break;
     case WATCH_CHILD:
         children_reap(spawner->children, index);
+        break;
+    case WATCH_OUTPUT:
+        children_hear(spawner->children, index);
         break;
     }
     return STOP_NOT;
@@ -371,7 +379,7 @@ int main(int argc, char **argv)
     if (rc == 0) {
         enum stop stop;
 
-        log_info("serving uid %u on %s; workers: %s, %s; up to %u, and %u held descriptors",
+        log_info("serving uid %u on %s; workers: %s, %s; for up to %u VMs, and %u held descriptors",
                  options->allowed_uid, options->socket[0] ? options->socket : "a passed socket",
                  spawner.capabilities & SPAWN_CAN_SETUID ? "own uids" : "same uid",
                  spawner.capabilities & SPAWN_CAN_NAMESPACE ? "own namespaces" : "no namespaces",

@@ -20,7 +20,7 @@
 #include "spawn/spawn_protocol.h"
 #include "spawn/uids.h"
 
-#define DEFAULT_MAX_WORKERS 2048
+#define DEFAULT_MAX_WORKERS 1024
 #define DEFAULT_MAX_HELD    14336
 #define LIMIT_WORKERS       16384
 #define LIMIT_HELD          (1u << 20)
@@ -75,7 +75,8 @@ static const char help[] =
     "as\n"
     "                          root, the first range that no other spawner uses\n"
     "  --uid-lock FILE         where spawners lock their uids (" UIDS_LOCK_FILE ")\n"
-    "  --max-workers N         worker processes, and slots (2048)\n"
+    "  --max-workers N         VMs, or slots, that may have a launch and a build worker each "
+    "(1024)\n"
     "  --max-held N            descriptors kept for vgpud (14336)\n"
     "  --client-timeout-ms N   drop a client that leaves an answer unread this long (10000)\n"
     "  --scratch DIR           where workers get a private directory each (/tmp)\n"

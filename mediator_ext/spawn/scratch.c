@@ -7,31 +7,24 @@
  * turn. At any time two directories are open, however deep the tree was.
  *
  * A spawner that was killed leaves its directory behind. A living one holds a lock on its own, so
- * the next that starts can tell, and removes what is empty. It goes no further: workers may have
- * outlived their spawner, and removing a mount point would take the mount from them.
+ * the next that starts can tell (leftovers.c).
  */
 #include "spawn/scratch.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "spawn/log.h"
 #include "spawn/settings.h"
 
 #define NAME_BYTES 40
-
-#define PREFIX "vgpu-spawn-"
-/* Between making its directory and locking it, a spawner needs much less. */
-#define STALE_S 60
 
 /* "worker-<id>", and "worker-<id>.<n>" for the n-th subdirectory on its way out. */
 static void format_name(char *name, uint32_t worker_id, unsigned long moved)
@@ -43,51 +36,16 @@ static void format_name(char *name, uint32_t worker_id, unsigned long moved)
     }
 }
 
-/* Whether a directory of a spawner belongs to no living one. */
-static bool is_abandoned(int parent, const char *name)
-{
-    struct stat found;
-    bool abandoned;
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-    if (fd < 0) {
-        return false;
-    }
-    abandoned = fstat(fd, &found) == 0 && found.st_uid == geteuid() &&
-                time(NULL) - found.st_mtime > STALE_S && flock(fd, LOCK_EX | LOCK_NB) == 0;
-    close(fd);
-    return abandoned;
-}
-
-static void remove_abandoned(const char *parent)
-{
-    struct dirent *entry;
-    DIR *stream = opendir(parent);
-
-    if (!stream) {
-        return; /* who may not list it just leaves them */
-    }
-    while ((entry = readdir(stream))) {
-        if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) == 0 &&
-            is_abandoned(dirfd(stream), entry->d_name) &&
-            unlinkat(dirfd(stream), entry->d_name, AT_REMOVEDIR) == 0) {
-            log_info("removed %s/%s, left behind by a spawner that was killed", parent,
-                     entry->d_name);
-        }
-    }
-    closedir(stream);
-}
-
 int scratch_open(struct scratch *scratch, const char *parent)
 {
-    int length = snprintf(scratch->path, sizeof(scratch->path), "%s/" PREFIX "XXXXXX", parent);
+    int length =
+        snprintf(scratch->path, sizeof(scratch->path), "%s/" SCRATCH_PREFIX "XXXXXX", parent);
     int rc;
 
     scratch->directory = -1;
     if (length < 0 || length + NAME_BYTES >= SETTINGS_SCRATCH_BYTES) {
         return -ENAMETOOLONG;
     }
-    remove_abandoned(parent);
     if (!mkdtemp(scratch->path)) {
         return -errno;
     }

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define SCRATCH_PREFIX "vgpu-spawn-" /* of the name of the directory of all workers */
+
 struct scratch {
     int directory; /* of all workers; -1 = none */
     char path[PATH_MAX];

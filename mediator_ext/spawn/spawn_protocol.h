@@ -24,9 +24,9 @@
 #include <stdint.h>
 
 #define SPAWN_MAGIC        0x4e505356u /* "VSPN" */
-#define SPAWN_VERSION      1
+#define SPAWN_VERSION      2
 #define SPAWN_KEY_BYTES    104
-#define SPAWN_DETAIL_BYTES 256
+#define SPAWN_DETAIL_BYTES 512
 #define SPAWN_MAX_FDS      24
 
 enum spawn_verb {

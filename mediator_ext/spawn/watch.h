@@ -16,6 +16,7 @@ enum watch_kind {
     WATCH_SIGNALS = 2,  /* signalfd: SIGTERM, SIGINT */
     WATCH_CLIENT = 3,   /* index: slot in the client table */
     WATCH_CHILD = 4,    /* pidfd; index: slot in the worker table */
+    WATCH_OUTPUT = 5,   /* a worker's standard error; index: the same */
 };
 
 /**

@@ -2,9 +2,9 @@
  * backend_opencl.c - A device of any OpenCL implementation
  *
  * One context and one in-order queue for the VM. PoCL, the device of a machine without a GPU, wants
- * to be told two things before it is loaded: to make one binary for all local sizes (the launch
- * side has no linker to make another), and where to unpack binaries: a directory of this process
- * alone, because what lies there is executed.
+ * to be told some things before it is loaded: to make one binary for all local sizes (the launch
+ * side has no linker to make another), to keep no program longer than it is used, and where to unpack
+ * binaries: a directory of this process alone, because what lies there is executed.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -63,6 +63,7 @@ static int prepare_pocl(const struct backend_settings *settings, char *reason, s
     int failed = 0;
 
     failed |= setenv("POCL_WORK_GROUP_SPECIALIZATION", "0", 1);
+    failed |= setenv("POCL_KERNEL_CACHE", "0", 1);
     if (!getenv("POCL_CACHE_DIR") && scratch) {
         snprintf(text, sizeof(text), "%s/pocl", scratch);
         failed |= setenv("POCL_CACHE_DIR", text, 1);

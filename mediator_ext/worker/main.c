@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,6 +183,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "vgpu-worker: %s\n", wrong);
         return EXIT_STARTED_WRONGLY;
     }
+    /* What is said on standard error may be heard by nobody, which is no reason to end. */
+    signal(SIGPIPE, SIG_IGN);
     /* A compiler's children must not hold the tie to vgpud. */
     if (fcntl(arguments.control, F_SETFD, FD_CLOEXEC) < 0) {
         fprintf(stderr, "vgpu-worker: --control-fd=%d: %s\n", arguments.control, strerror(errno));

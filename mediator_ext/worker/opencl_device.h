@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "backend.h"
+#include "hash.h"
 #include "opencl_icd.h"
 
 struct backend {
@@ -19,6 +20,7 @@ struct backend {
     /* Launches that may be unfinished, oldest first. */
     cl_event in_flight[BACKEND_LAUNCHES_IN_FLIGHT];
     uint32_t in_flight_count;
+    struct backend_module *modules; /* all that are loaded, see opencl_program.c */
 };
 
 struct backend_buffer {
@@ -27,8 +29,13 @@ struct backend_buffer {
     uint64_t bytes;
 };
 
-/* Opaque to everybody else; here it is OpenCL's own. */
-#define AS_PROGRAM(module) ((cl_program)(void *)(module))
+/* The same binary is loaded once, however often it is asked for. */
+struct backend_module {
+    cl_program program;
+    struct hash_key key; /* of the binary */
+    uint32_t uses;
+    struct backend_module *next;
+};
 
 /**
  * opencl_verdict() - What an OpenCL code means to a guest

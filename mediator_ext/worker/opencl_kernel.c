@@ -63,7 +63,7 @@ struct backend_verdict opencl_kernel_create(struct backend *backend, struct back
 
     if (!made)
         return opencl_verdict(CL_OUT_OF_HOST_MEMORY);
-    made->kernel = backend->cl.CreateKernel(AS_PROGRAM(module), name, &code);
+    made->kernel = backend->cl.CreateKernel(module->program, name, &code);
     if (!made->kernel) {
         free(made);
         return opencl_verdict(code);

@@ -4,13 +4,49 @@
  * The two halves run in different processes. The binary is whatever CL_PROGRAM_BINARIES gives; on
  * PoCL that call also links every kernel, once for all local sizes because
  * POCL_WORK_GROUP_SPECIALIZATION is 0, so that the launch side needs neither compiler nor linker.
- * -cl-kernel-arg-info is added so that the launch side knows what its kernels' arguments are.
+ * -cl-kernel-arg-info is added on both sides so that the launch side knows what its kernels' arguments
+ * are: PoCL keeps it in the binary, and forgets it unless it is asked for again.
+ *
+ * Files. A worker's scratch directory is small, and a runtime that cannot write to it may abort. PoCL
+ * unpacks a program into a directory there, which it removes with the program (POCL_KERNEL_CACHE is
+ * 0). So a builder has nothing left there after each build, and a launcher only what is loaded. The
+ * name of the directory is in the binary: two programs of one binary would share it, and the first to
+ * be released would take it from the other. Therefore the same binary is loaded once. And what might
+ * not fit is refused before the runtime is asked.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
+#include "build_log.h"
 #include "opencl_device.h"
+
+#define KERNEL_ARG_INFO "-cl-kernel-arg-info"
+
+/* Kept free in the scratch directory: some files for each of a few hundred kernels, and room for what
+ * a compiler writes on the way. */
+#define FILES_FREE 1024u
+#define BYTES_FREE (16ull << 20)
+
+static const char *scratch(void)
+{
+    return getenv("POCL_CACHE_DIR");
+}
+
+/* Can the scratch directory take a program of so many bytes? */
+static bool has_room(uint64_t bytes)
+{
+    const char *directory = scratch();
+    struct statvfs facts;
+
+    if (!directory || statvfs(directory, &facts) < 0)
+        return true; /* then it is the runtime's to say */
+    if (facts.f_files && facts.f_favail < FILES_FREE)
+        return false;
+    /* Unpacked beside the whole: twice. */
+    return (uint64_t)facts.f_bavail * facts.f_frsize >= BYTES_FREE + 2 * bytes;
+}
 
 /* The log of a build; a build without one leaves *built as it is. */
 static void take_log(struct backend *backend, cl_program program, struct backend_built *built)
@@ -31,8 +67,9 @@ static void take_log(struct backend *backend, cl_program program, struct backend
         free(log);
         return;
     }
-    built->log = log;
-    built->log_bytes = strlen(log);
+    built->log = build_log_hide(log, scratch());
+    built->log_bytes = built->log ? strlen(built->log) : 0;
+    free(log);
 }
 
 static cl_int take_binary(struct backend *backend, cl_program program, struct backend_built *built)
@@ -82,7 +119,9 @@ struct backend_verdict opencl_build(struct backend *backend, const struct backen
 
     if (code->kind != VGPU_MODULE_OPENCL_C)
         return (struct backend_verdict){VGPU_UNSUPPORTED, 0};
-    if (asprintf(&options, "-cl-kernel-arg-info %s", code->options) < 0)
+    if (!has_room(code->size))
+        return (struct backend_verdict){VGPU_NO_MEMORY, 0};
+    if (asprintf(&options, KERNEL_ARG_INFO " %s", code->options) < 0)
         return opencl_verdict(CL_OUT_OF_HOST_MEMORY);
     program = backend->cl.CreateProgramWithSource(backend->context, 1, &text, &size, &result);
     if (!program)
@@ -98,30 +137,64 @@ out:
     return build_verdict(result);
 }
 
-struct backend_verdict opencl_module_load(struct backend *backend, const uint8_t *binary,
-                                          uint64_t bytes, struct backend_module **module)
+static cl_int load_program(struct backend *backend, const uint8_t *binary, uint64_t bytes,
+                           cl_program *program)
 {
     const unsigned char *binaries[1] = {binary};
     size_t sizes[1] = {bytes};
     cl_int each = CL_SUCCESS, result = CL_SUCCESS;
-    cl_program program;
 
-    program = backend->cl.CreateProgramWithBinary(backend->context, 1, &backend->device, sizes,
-                                                  binaries, &each, &result);
-    if (!program)
-        return opencl_verdict(result);
+    *program = backend->cl.CreateProgramWithBinary(backend->context, 1, &backend->device, sizes,
+                                                   binaries, &each, &result);
+    if (!*program)
+        return result;
     result = each;
     if (result == CL_SUCCESS)
-        result = backend->cl.BuildProgram(program, 1, &backend->device, "", NULL, NULL);
+        result =
+            backend->cl.BuildProgram(*program, 1, &backend->device, KERNEL_ARG_INFO, NULL, NULL);
+    if (result != CL_SUCCESS)
+        backend->cl.ReleaseProgram(*program);
+    return result;
+}
+
+struct backend_verdict opencl_module_load(struct backend *backend, const uint8_t *binary,
+                                          uint64_t bytes, struct backend_module **module)
+{
+    struct hash_key key = hash_siphash((struct hash_key){{1, 1}}, binary, bytes);
+    struct backend_module *made;
+    cl_int result;
+
+    for (made = backend->modules; made; made = made->next)
+        if (hash_same(made->key, key)) {
+            made->uses++;
+            *module = made;
+            return BACKEND_FINE;
+        }
+    made = has_room(bytes) ? calloc(1, sizeof(*made)) : NULL;
+    if (!made)
+        return (struct backend_verdict){VGPU_NO_MEMORY, 0};
+    result = load_program(backend, binary, bytes, &made->program);
     if (result != CL_SUCCESS) {
-        backend->cl.ReleaseProgram(program);
+        free(made);
         return opencl_verdict(result);
     }
-    *module = (struct backend_module *)(void *)program;
+    made->key = key;
+    made->uses = 1;
+    made->next = backend->modules;
+    backend->modules = made;
+    *module = made;
     return BACKEND_FINE;
 }
 
 void opencl_module_unload(struct backend *backend, struct backend_module *module)
 {
-    backend->cl.ReleaseProgram(AS_PROGRAM(module));
+    struct backend_module **at = &backend->modules;
+
+    if (--module->uses > 0)
+        return;
+    while (*at != module)
+        at = &(*at)->next;
+    *at = module->next;
+    backend->cl.ReleaseProgram(module->program);
+    free(module);
 }

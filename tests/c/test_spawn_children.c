@@ -23,7 +23,7 @@ static void test_end_of_a_worker(void)
     struct uid_range uids = {.lock_fd = -1};
     const struct child *child = NULL;
     struct children_config config = {
-        .max_workers = 1, .program = "/bin/true", .uids = &uids, .scratch = &scratch};
+        .slots = 1, .program = "/bin/true", .uids = &uids, .scratch = &scratch};
     struct children *children;
     struct epoll_event event;
     int control[2], copy;

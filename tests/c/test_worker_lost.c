@@ -50,6 +50,8 @@ static void test_crash_during_build(void)
     CHECK(fake_worker_take(&build, &unit, RIG_LONG_MS));
     CHECK(mediator_worker_gone(s.m, s.vm[0].handle, MEDIATOR_LAUNCH, 1, 11) == 0);
     fake_worker_done(&build, &unit, VGPU_OK);
+    CHECK(rig_stats(s.m, &s.vm[0]).worker_doomed[MEDIATOR_BUILD]);
+    CHECK(mediator_worker_gone(s.m, s.vm[0].handle, MEDIATOR_BUILD, 0, 9) == 0);
     CHECK(got(&s, 0, 1, VGPU_DEVICE_LOST));
     scene_free(&s);
     fake_worker_free(&launch);

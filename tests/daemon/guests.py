@@ -24,7 +24,7 @@ from typing import TypeVar
 import psutil
 
 from tests.daemon_under_test import ROOT, RunningDaemon
-from tests.ring_abi import DeviceStatus
+from tests.ring_abi import DeviceStatus, Lane, Status, op_module_load, ref
 from tests.ring_client import Refused, RingClient
 from tests.stub_client import StubClient
 from vgpud.cli.client import Client
@@ -248,3 +248,21 @@ def wait_taken(client: StubClient) -> None:
         return struct.unpack("i", unread) == (0,)
 
     eventually(none_left, "vgpud has received what was sent")
+
+
+def build(ring: RingClient, module: int = 1) -> None:
+    """Have a module built that is like no other, so that the VM has its second worker."""
+    source = b"kernel void nothing_%d() {}\n" % module
+    ring.poke(ring.data_at(0x10000), source)
+    load = op_module_load(module, ref(0x10000, len(source)), ref(0x20000, 0x10000))
+    assert ring.run(load, lane=Lane.BUILD).status == Status.OK
+
+
+def both_workers(guest: Guest) -> list[psutil.Process]:
+    """The launch and the build worker of a VM that has built something."""
+    with guest.ring() as ring:
+        build(ring)
+    started = (
+        guest.logged(rf"{lane} worker \d+ started \(pid (\d+)") for lane in ("launch", "build")
+    )
+    return [psutil.Process(int(match[1])) for match in started]

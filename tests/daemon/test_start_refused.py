@@ -116,6 +116,14 @@ def test_a_start_that_is_refused_leaves_no_process(place: Place) -> None:
     assert not place.processes()
 
 
+def test_a_start_that_fails_late_leaves_no_process(place: Place) -> None:
+    place.configure('[control]\nsocket = "/nonexistent/control.sock"\n[device]\nbackend = "null"\n')
+    done = place.start()
+    assert done.returncode == 1
+    assert "/nonexistent/control.sock" in done.stderr and "Traceback" not in done.stderr
+    assert not place.processes()
+
+
 def test_a_second_daemon_on_the_same_state_is_refused_and_told_the_pid(
     place: Place, vgpud: RunningDaemon
 ) -> None:

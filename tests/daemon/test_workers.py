@@ -11,34 +11,14 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.daemon.guests import Guest, eventually, register, stopped, wait_ended
+from tests.daemon.guests import Guest, both_workers, eventually, register, stopped, wait_ended
 from tests.daemon_under_test import RunningDaemon, running_vgpud
-from tests.ring_abi import Kind, Lane, Status, Submission, op_alloc, op_module_load, op_nop, ref
-from tests.ring_client import RingClient
+from tests.ring_abi import Kind, Status, Submission, op_alloc, op_nop
 from tests.stub_client import Opcode, WireStatus, parse_response
 
 RUN_TIMEOUT_MS = 500
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become other accounts")
-
-
-def build(ring: RingClient) -> None:
-    """Have a module built, so that the VM has its second worker."""
-    source = b"kernel void nothing() {}\n"
-    ring.poke(ring.data_at(0x10000), source)
-    load = op_module_load(1, ref(0x10000, len(source)), ref(0x20000, 0x10000))
-    assert ring.run(load, lane=Lane.BUILD).status == Status.OK
-
-
-def both_workers(guest: Guest) -> list[psutil.Process]:
-    """The launch and the build worker of a VM that has built something."""
-    with guest.ring() as ring:
-        build(ring)
-    started = (guest.logged(rf"{lane} worker \d+ started \(pid (\d+)") for lane in WORKERS)
-    return [psutil.Process(int(match[1])) for match in started]
-
-
-WORKERS = ("launch", "build")
 
 
 def test_no_worker_is_a_child_of_vgpud(vgpud: RunningDaemon, guest: Guest) -> None:

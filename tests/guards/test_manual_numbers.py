@@ -233,6 +233,7 @@ def test_the_options_of_a_build_are_those_that_are_allowed() -> None:
         ("vgpu-stub.7", "host's quantum_us, and 10 ms at least,", "workers.c",
          r"COME_BACK_NS 10000000u"),
         ("vgpu-spawn.8", "N + 4 x slot + role", "spawn/uids.h", r"UIDS_PER_SLOT +4u"),
+        ("vgpu-spawn.8", "the first 4096 bytes of it", "spawn/output.h", r"MAX +4096u"),
         ("vgpu-spawn.8", "from 1879048192 on", "spawn/uids.c", r"AUTO_BASE +0x70000000u"),
         ("vgpu-spawn.8", "(0 launch, 1 build, 2 probe;", "spawn/spawn_protocol.h",
          r"LAUNCH = 0,.*BUILD = 1,.*PROBE = 2,"),

@@ -3,8 +3,8 @@
  *
  * Commands, one datagram each: "exit N", "signal N" (to itself), "sister" (a process that stays,
  * and answers its pid), "daughter" (the same, but it leaves session and group), "litter N" (a
- * directory N levels deep in $TMPDIR, closed to its owner; answers its path), anything else
- * (answered by itself).
+ * directory N levels deep in $TMPDIR, closed to its owner; answers its path), "say TEXT" (on standard
+ * error, then answers), "shout N" (N lines there; answers), anything else (answered by itself).
  */
 #include <signal.h>
 #include <stdio.h>
@@ -64,6 +64,16 @@ static void make_litter(int levels)
     answer(top);
 }
 
+static void shout(int lines)
+{
+    for (int i = 0; i < lines; i++) {
+        if (dprintf(STDERR_FILENO, "line %d of a worker that says too much\n", i) < 0) {
+            break; /* nobody takes it */
+        }
+    }
+    answer("shouted");
+}
+
 int main(void)
 {
     char text[128];
@@ -77,6 +87,11 @@ int main(void)
             raise(atoi(text + 7));
         } else if (strncmp(text, "litter ", 7) == 0) {
             make_litter(atoi(text + 7));
+        } else if (strncmp(text, "say ", 4) == 0) {
+            dprintf(STDERR_FILENO, "%s", text + 4);
+            answer("said");
+        } else if (strncmp(text, "shout ", 6) == 0) {
+            shout(atoi(text + 6));
         } else if (strcmp(text, "daughter") == 0) {
             make_process(1);
         } else if (strcmp(text, "sister") == 0) {

@@ -182,8 +182,12 @@ class Service:
 def running_spawner(
     *options: str,
     user: int | None = None,
+    worker: Path | None = None,
 ) -> Iterator[Service]:
-    """A spawner that is ready; ended with all its workers afterwards."""
+    """A spawner that is ready; ended with all its workers afterwards.
+
+    They run `worker`, by default the program that does what a test tells it.
+    """
     with short_directory() as directory:
         scratch = directory / "scratch"
         scratch.mkdir()
@@ -195,7 +199,7 @@ def running_spawner(
                 [
                     str(program()),
                     f"--socket={directory}/spawn.sock",
-                    f"--worker={worker_program()}",
+                    f"--worker={worker or worker_program()}",
                     f"--scratch={scratch}",
                     f"--ready-fd={writer}",
                     *options,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import stat
@@ -70,7 +71,7 @@ def test_worker_has_standard_streams_and_control_socket_only(
     targets = {int(link.name): str(link.readlink()) for link in directory.iterdir()}
     assert sorted(targets) == [0, 1, 2, 3]
     assert targets[0] == targets[1] == "/dev/null"
-    assert targets[2] == str(service.log)
+    assert targets[2].startswith("pipe:")
     assert targets[3].startswith("socket:")
 
 
@@ -289,14 +290,22 @@ def test_reaped_is_refused_for_the_living_and_the_unknown(
 def test_unreaped_workers_count_against_the_limit() -> None:
     with running_spawner("--max-workers=2") as service:
         client = service.connect()
-        for slot in (0, 1):
-            service.spawn(client, slot=slot).tell("exit 0")
-        ends = service.next_exits(client, 2)
+        for role, slot in itertools.product((Role.LAUNCH, Role.BUILD), (0, 1)):
+            service.spawn(client, role, slot).tell("exit 0")
+        ends = service.next_exits(client, 4)
         with pytest.raises(SpawnerRefusedError) as full:
             service.spawn(client)
         assert full.value.error_number == errno.ENOSPC
         client.reaped(ends[0].worker_id)
         assert service.spawn(client).ask("room") == "room"
+
+
+def test_every_slot_has_two_workers_and_there_is_room_for_probes_besides() -> None:
+    with running_spawner("--max-workers=2") as service:
+        client = service.connect()
+        for role, slot in itertools.product(Role, (0, 1)):
+            assert service.spawn(client, role, slot).ask("here") == "here"
+        assert len(client.workers()) == 6
 
 
 def test_processes_of_the_same_group_end_with_the_worker(unprivileged: Service) -> None:

@@ -304,9 +304,9 @@ def test_descriptors_that_a_verb_does_not_take_are_refused_and_closed(service: S
 
 def test_another_version_is_told_so(service: Service) -> None:
     with raw_connection(service) as connection:
-        connection.send(Message(Verb.HELLO, tag=1, version=2).pack())
+        connection.send(Message(Verb.HELLO, tag=1, version=1).pack())
         answer = Message.unpack(connection.recv(4096))
-        assert (answer.status, answer.version) == (-errno.EPROTONOSUPPORT, 1)
+        assert (answer.status, answer.version) == (-errno.EPROTONOSUPPORT, 2)
 
 
 def test_a_client_that_does_not_read_is_dropped_and_others_are_served() -> None:

@@ -80,7 +80,7 @@ def launch(directory: Path) -> SpawnerLaunch:
 
 def test_help_and_version_exit_with_zero() -> None:
     assert "--max-held" in run("--help").stdout
-    assert run("--version").stdout.startswith("vgpu-spawn, protocol 1")
+    assert run("--version").stdout.startswith("vgpu-spawn, protocol 2")
     assert run("--help").returncode == run("--version").returncode == 0
 
 
@@ -218,7 +218,7 @@ def test_peer_is_described_by_uid_and_command_line(service: Service) -> None:
     peer = service.connect().peer(os.getpid())
     words = Path("/proc/self/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ")
     assert (peer.pid, peer.uid) == (os.getpid(), os.geteuid())
-    assert peer.command == words[:255].decode()
+    assert peer.command == words[:511].decode()
 
 
 @pytest.mark.parametrize(("pid", "error"), [(0, errno.EINVAL), (2**31 - 1, errno.ESRCH)])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
 import time
 from array import array
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration import worker_engine as engine
+from tests.integration.worker_engine import Reply
 from tests.integration.worker_under_test import DATA, SOURCE, Vm, environment, started
 
 
@@ -59,6 +62,8 @@ def test_allowed_options_reach_the_compiler(pocl_vm: Vm) -> None:
         (engine.arg_value(bytes(8)),) * 3,
         (engine.arg_buffer(1),) * 3,
         (engine.arg_value(bytes(4)), engine.arg_buffer(1)),
+        # Bytes in the place of a buffer: a runtime would take them for its own pointer.
+        (engine.arg_value(bytes(4)), engine.arg_value(b"\x42" * 8), engine.arg_buffer(1)),
     ],
 )
 def test_arguments_that_the_kernel_does_not_take_are_invalid(
@@ -69,6 +74,70 @@ def test_arguments_that_the_kernel_does_not_take_are_invalid(
         engine.alloc(1, 64), engine.kernel_create(1, 1, "saxpy"), engine.launch(1, 1, *args)
     )
     assert (reply.status, reply.op_index) == (engine.INVALID, 2)
+
+
+def test_a_kernel_that_takes_an_image_is_unsupported(pocl_vm: Vm) -> None:
+    source = (
+        "__kernel void k(read_only image2d_t i, __global int *p) { p[0] = get_image_width(i); }"
+    )
+    assert pocl_vm.load(1, source).status == engine.OK
+    reply = pocl_vm.run(engine.kernel_create(1, 1, "k"))
+    assert (reply.status, reply.op_index) == (engine.UNSUPPORTED, 0)
+
+
+def files_in(directory: Path) -> int:
+    return sum(len(files) for _, _, files in os.walk(directory))
+
+
+def test_of_programs_that_were_built_and_unloaded_no_file_is_left(
+    pocl_vm: Vm, short_dir: Path
+) -> None:
+    before = files_in(short_dir)
+    for module in (1, 2, 3):
+        pocl_vm.load(module, SOURCE + f"/* {module} */")
+    pocl_vm.load(4, SOURCE + "/* 3 */")
+    assert files_in(short_dir) > before
+    for module in (1, 2, 3):
+        assert pocl_vm.run(engine.module_unload(module)).status == engine.OK
+    # What is still loaded, from the same binary as another one that is not, goes on working.
+    reply = pocl_vm.run(
+        engine.kernel_create(1, 4, "saxpy"), engine.alloc(1, 64), engine.alloc(2, 64),
+        engine.launch(
+            1, 16, engine.arg_value(bytes(4)), engine.arg_buffer(1), engine.arg_buffer(2)
+        ),
+        engine.sync(),
+    )  # fmt: skip
+    assert (reply.status, reply.op_index) == (engine.OK, 5)
+    assert pocl_vm.run(engine.module_unload(4)).status == engine.OK
+    assert files_in(short_dir) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small file system")
+def test_a_full_scratch_directory_is_no_memory_until_something_is_unloaded(
+    short_dir: Path,
+) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "nr_inodes=1040,size=64m", "vgpu-test", str(short_dir)]
+    if subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        for vm in started(environment("opencl", short_dir)):
+            replies: list[Reply] = []
+            while not replies or replies[-1].status == engine.OK:
+                module = len(replies) + 1
+                replies.append(vm.load(module, SOURCE + f"/* {module} */"))
+            assert len(replies) > 1 and replies[-1].status == engine.NO_MEMORY
+            assert vm.run(engine.module_unload(1)).status == engine.OK
+            assert vm.load(1, SOURCE + "/* 1 */").status == engine.OK
+    finally:
+        subprocess.run(["umount", "-l", str(short_dir)], check=True)
+
+
+def test_the_log_does_not_tell_where_the_host_keeps_things(pocl_vm: Vm, short_dir: Path) -> None:
+    reply = pocl_vm.load(1, "__kernel void k(__global int *p) { p[0] = nothing; }")
+    log = pocl_vm.log(reply)
+    assert reply.status == engine.BUILD_FAILED
+    assert "<program>:1:" in log and "nothing" in log
+    assert str(short_dir) not in log
 
 
 def test_unknown_kernel_name_is_no_object(pocl_vm: Vm) -> None:

@@ -322,6 +322,11 @@ def module_load(
     return op(0x20, struct.pack("<II", obj, kind) + ref(*code) + ref(*options) + ref(*log))
 
 
+def module_unload(obj: int) -> bytes:
+    """VGPU_OP_MODULE_UNLOAD."""
+    return op(0x21, struct.pack("<II", obj, 0))
+
+
 def kernel_create(obj: int, module: int, name: str) -> bytes:
     """KERNEL_CREATE."""
     return op(0x22, struct.pack("<IIII", obj, module, len(name), 0) + name.encode())

@@ -12,7 +12,7 @@ import pytest
 import tomli
 
 from tests.guards.sources import ROOT
-from vgpud.config import Config, config_from_document, load_config
+from vgpud.config import MAX_BUILDS, Config, config_from_document, load_config
 from vgpud.errors import ConfigError
 
 
@@ -141,3 +141,12 @@ def test_empty_paths_follow_the_directories() -> None:
         "/s/vgpud.db",
         "/s/vgpud.lock",
     ]
+
+
+def test_builds_at_a_time_follow_the_cpus_unless_they_are_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for cpus, builds in ((1, 4), (6, 6), (256, MAX_BUILDS)):
+        monkeypatch.setattr("os.sched_getaffinity", lambda pid, cpus=cpus: set(range(cpus)))
+        assert Config().max_builds == builds
+    assert config_from_document({"scheduler": {"max_builds": 1}}, "x").max_builds == 1

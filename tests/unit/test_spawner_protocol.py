@@ -16,6 +16,8 @@ import pytest
 
 from vgpud.spawner import messages
 from vgpud.spawner.messages import (
+    MAGIC,
+    VERSION,
     Capability,
     Flag,
     Message,
@@ -142,18 +144,29 @@ def test_packed_fields_have_their_places() -> None:
         assert int.from_bytes(data[offset : offset + size], "little") == value
 
 
-@pytest.mark.parametrize("data", [b"", bytes(399), bytes(401), bytes(400), b"x" * 400])
+WHOLE = Message.LAYOUT.size
+
+
+@pytest.mark.parametrize(
+    "data", [b"", bytes(WHOLE - 1), bytes(WHOLE + 1), bytes(WHOLE), b"x" * WHOLE]
+)
 def test_what_is_not_a_message_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="a message"):
         Message.unpack(data)
 
 
+def test_another_version_of_another_size_is_named() -> None:
+    data = Message.HEAD.pack(MAGIC, VERSION - 1).ljust(400, b"\0")
+    with pytest.raises(ValueError, match=rf"version {VERSION - 1}, not {VERSION}: restart"):
+        Message.unpack(data)
+
+
 def test_texts_that_do_not_fit_are_refused() -> None:
-    Message(Verb.HOLD, key="x" * 103, detail=b"y" * 255).pack()
-    with pytest.raises(ValueError, match="at most 103 and 255 fit"):
+    Message(Verb.HOLD, key="x" * 103, detail=b"y" * 511).pack()
+    with pytest.raises(ValueError, match="at most 103 and 511 fit"):
         Message(Verb.HOLD, key="x" * 104).pack()
-    with pytest.raises(ValueError, match="at most 103 and 255 fit"):
-        Message(Verb.HOLD, detail=b"y" * 256).pack()
+    with pytest.raises(ValueError, match="at most 103 and 511 fit"):
+        Message(Verb.HOLD, detail=b"y" * 512).pack()
     with pytest.raises(UnicodeEncodeError):
         Message(Verb.HOLD, key="\u00e4").pack()
 
@@ -170,9 +183,9 @@ def test_settings_that_no_environment_can_have_are_refused(settings: dict[str, s
 
 
 def test_settings_that_do_not_fit_are_refused() -> None:
-    assert len(encode_settings({"A": "x" * 253})) == 255
-    with pytest.raises(ValueError, match="256 of 255 bytes"):
-        encode_settings({"A": "x" * 254})
+    assert len(encode_settings({"A": "x" * 509})) == 511
+    with pytest.raises(ValueError, match="512 of 511 bytes"):
+        encode_settings({"A": "x" * 510})
 
 
 def ended(code: int, status: int) -> WorkerExit:

@@ -2,11 +2,16 @@
 
 There are two connections. Requests go over a blocking one, one at a time, each answered within
 about 100 us (a started worker: a few ms), so nothing has to be awaited. Ends of workers arrive
-unasked on the other one: `fileno()` belongs into the event loop, `dispatch()` is its reader.
+unasked on the other one: `listen()` has the event loop read it.
+
+The two are lost together. A request that is not answered in time says as much about the spawner as
+an end of the connection does, and nothing could be asked any more; so it ends both, and whoever
+watches is told by the event loop, not in the middle of what made the request.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -46,6 +51,8 @@ class Spawner:
         self._exits = exits
         self._on_exit: Callable[[WorkerExit], None] | None = None
         self._on_lost: Callable[[SpawnerLostError], None] | None = None
+        self._lost: SpawnerLostError | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._greet(exits, Flag.WANT_EXITS)
         exits.set_nonblocking()
         self._info = self._greet(requests, Flag(0))
@@ -73,11 +80,13 @@ class Spawner:
 
     def hello(self) -> SpawnerInfo:
         """Ask the spawner who it is, which also shows that it answers."""
-        self._info = self._greet(self._requests, Flag(0))
+        answer, _ = self._ask("say who it is", Message(Verb.HELLO))
+        self._info = _info(answer)
         return self._info
 
     def close(self) -> None:
         """End both connections. The spawner, its workers and what it holds stay."""
+        self.silence()
         self._requests.close()
         self._exits.close()
 
@@ -106,7 +115,9 @@ class Spawner:
         answer, fds = self._ask(attempted, request, [control_fd])
         if len(fds) != 1:
             close_fds(fds)
-            raise SpawnerLostError(f"vgpu-spawn sent {len(fds)} descriptors for a worker, not 1")
+            error = SpawnerLostError(f"vgpu-spawn sent {len(fds)} descriptors for a worker, not 1")
+            self._lose(error)
+            raise error
         return WorkerProcess(answer.worker_id, answer.pid, answer.uid, fds[0])
 
     def kill(self, worker_id: int) -> None:
@@ -119,7 +130,7 @@ class Spawner:
 
     def workers(self) -> list[WorkerEntry]:
         """All workers that live, or whose exit was not dealt with."""
-        answers = list(self._requests.ask("list its workers", Message(Verb.WORKERS)))
+        answers = self._answers("list its workers", Message(Verb.WORKERS))
         return [
             WorkerEntry(m.worker_id, m.pid, m.uid, m.slot, Role(m.arg), m.key)
             for m, _ in answers
@@ -145,24 +156,19 @@ class Spawner:
         Everything that anybody sent to be held before this call is included, also by a process
         that was killed since.
         """
-        entries: list[HeldEntry] = []
-        try:
-            request = Message(Verb.FETCH, key=prefix)
-            for answer, fds in self._requests.ask(f"return {prefix}*", request):
-                if answer.flags & Flag.MORE:
-                    entries.append(HeldEntry(answer.key, answer.arg, tuple(fds)))
-        except SpawnerError:
-            for entry in entries:
-                close_fds(entry.fds)
-            raise
-        return entries
+        answers = self._answers(f"return {prefix}*", Message(Verb.FETCH, key=prefix))
+        return [
+            HeldEntry(answer.key, answer.arg, tuple(fds))
+            for answer, fds in answers
+            if answer.flags & Flag.MORE
+        ]
 
     # --- Everything else --------------------------------------------------------------------------
 
     def peer(self, pid: int) -> PeerProcess:
         """Who a process is; refused with ESRCH if there is none.
 
-        The command line is cut at 255 bytes.
+        The command line is cut at 511 bytes.
         """
         answer, _ = self._ask(f"look up process {pid}", Message(Verb.PEER, pid=pid))
         return PeerProcess(pid, answer.uid, answer.detail.decode(errors="replace"))
@@ -183,10 +189,21 @@ class Spawner:
 
         `on_exit` gets every exit that is not `reaped()`, also of workers that ended before this
         connection was made, and may make requests. `on_lost` is called at most once, when the
-        spawner is gone: it has to take `fileno()` out of the event loop, and then to `close()`.
+        spawner is gone or did not answer a request; this object is silent and closed by then.
         """
         self._on_exit = on_exit
         self._on_lost = on_lost
+
+    def listen(self) -> None:
+        """Have the running event loop call `dispatch()` when there is news."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._exits.fileno(), self.dispatch)
+
+    def silence(self) -> None:
+        """Out of the event loop again, if it is in one; news waits meanwhile."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._exits.fileno())
+            self._loop = None
 
     def fileno(self) -> int:
         """Readable when `dispatch()` has something to do; -1 once closed."""
@@ -200,9 +217,10 @@ class Spawner:
             except BlockingIOError:
                 return
             except SpawnerLostError as error:
+                self._lost = self._lost or error
+                self.close()
                 if self._on_lost is not None:
-                    on_lost, self._on_lost = self._on_lost, None
-                    on_lost(error)
+                    self._on_lost(self._lost)
                 return
             close_fds(fds)
             if message.verb == Verb.EXITED and self._on_exit is not None:
@@ -212,15 +230,41 @@ class Spawner:
 
     def _greet(self, connection: Connection, flags: Flag) -> SpawnerInfo:
         answers = list(connection.ask("say who it is", Message(Verb.HELLO, flags=flags)))
-        answer, _ = answers[-1]
-        return SpawnerInfo(answer.pid, Capability(answer.arg))
+        return _info(answers[-1][0])
+
+    def _answers(
+        self, attempted: str, request: Message, fds: Sequence[int] = ()
+    ) -> list[tuple[Message, list[int]]]:
+        if self._lost is not None:
+            raise SpawnerLostError(str(self._lost))
+        answers: list[tuple[Message, list[int]]] = []
+        try:
+            for answer in self._requests.ask(attempted, request, fds):
+                answers.append(answer)
+        except SpawnerError as error:
+            for _, received in answers:
+                close_fds(received)
+            if isinstance(error, SpawnerLostError):
+                self._lose(error)
+            raise
+        return answers
+
+    def _lose(self, error: SpawnerLostError) -> None:
+        """No further request is possible; whoever watches learns of it by the event loop."""
+        self._lost = error
+        self._requests.end()
+        self._exits.end()
 
     def _ask(
         self, attempted: str, request: Message, fds: Sequence[int] = ()
     ) -> tuple[Message, list[int]]:
-        (answer,) = self._requests.ask(attempted, request, fds)
+        (answer,) = self._answers(attempted, request, fds)
         return answer
 
     def _do(self, attempted: str, request: Message, fds: Sequence[int] = ()) -> None:
         _, received = self._ask(attempted, request, fds)
         close_fds(received)
+
+
+def _info(answer: Message) -> SpawnerInfo:
+    return SpawnerInfo(answer.pid, Capability(answer.arg))

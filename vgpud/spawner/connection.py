@@ -71,6 +71,11 @@ class Connection:
         """From now on `receive()` raises BlockingIOError instead of waiting."""
         self._socket.setblocking(False)
 
+    def end(self) -> None:
+        """Nothing is sent or received any more. The descriptor stays open, and readable."""
+        with suppress(OSError):  # the other end has ended it already
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """End the connection; may be called again."""
         self._socket.close()
@@ -139,8 +144,7 @@ class Connection:
 
     def _lost(self, cause: str) -> SpawnerLostError:
         # Not closed: the owner may have the descriptor in an event loop and must take it out first.
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self.end()
         return SpawnerLostError(f"lost vgpu-spawn on {self._path}: {cause}")
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 MAGIC = 0x4E505356
-VERSION = 1
+VERSION = 2
 KEY_BYTES = 104
-DETAIL_BYTES = 256
+DETAIL_BYTES = 512
 MAX_FDS = 24
 
 
@@ -74,6 +74,7 @@ class Message:
     detail: bytes = b""
     version: int = VERSION
 
+    HEAD = struct.Struct("=IH")
     LAYOUT = struct.Struct(f"=IHHIiIIIIiI{KEY_BYTES}s{DETAIL_BYTES}s")
 
     def pack(self) -> bytes:
@@ -104,6 +105,9 @@ class Message:
     def unpack(cls, data: bytes) -> Message:
         """Read a datagram. Raises ValueError if it is not one of ours."""
         if len(data) != cls.LAYOUT.size:
+            spoken = cls.HEAD.unpack_from(data) if len(data) >= cls.HEAD.size else (0, 0)
+            if spoken[0] == MAGIC and spoken[1] != VERSION:
+                raise ValueError(f"it speaks version {spoken[1]}, not {VERSION}: restart it")
             raise ValueError(f"a message has {cls.LAYOUT.size} bytes, this one has {len(data)}")
         magic, version, verb, tag, status, flags, arg, worker_id, slot, pid, uid, key, detail = (
             cls.LAYOUT.unpack(data)

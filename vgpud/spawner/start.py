@@ -65,22 +65,23 @@ def connect_or_start(
     launch: SpawnerLaunch,
     lock_path: Path,
     timeout_s: float = REQUEST_TIMEOUT_S,
+    request_timeout_s: float = REQUEST_TIMEOUT_S,
 ) -> Spawner:
     """The spawner at `socket_path`; started if nobody listens there.
 
-    A running one is taken as it is, whatever `launch` says. `timeout_s` holds for the lock, for
-    the start, and later for each request. Blocks. Raises SpawnerError with what vgpu-spawn said.
+    A running one is taken as it is, whatever `launch` says. `timeout_s` holds for the lock and for
+    the start. Blocks. Raises SpawnerError with what vgpu-spawn said.
     """
     try:
-        return Spawner.connect(socket_path, timeout_s)
+        return Spawner.connect(socket_path, request_timeout_s)
     except SpawnerLostError:
         pass  # the usual case at a first start
     with _locked(lock_path, timeout_s):
         try:
-            return Spawner.connect(socket_path, timeout_s)
+            return Spawner.connect(socket_path, request_timeout_s)
         except SpawnerLostError:
             _start(launch, socket_path, timeout_s)
-            return Spawner.connect(socket_path, timeout_s)
+            return Spawner.connect(socket_path, request_timeout_s)
 
 
 def _start(launch: SpawnerLaunch, socket_path: Path, timeout_s: float) -> None:

@@ -1,0 +1,19 @@
+/*
+ * build_log.h - What a guest is shown of a compiler's words
+ */
+#ifndef VGPUD_WORKER_BUILD_LOG_H
+#define VGPUD_WORKER_BUILD_LOG_H
+
+/**
+ * build_log_hide() - A build log without the paths of the host
+ * @log:       text
+ * @directory: of which nothing is to be seen, without a final slash; NULL or empty = none
+ *
+ * A compiler names the file in which it was given the source. Where that stands, the guest reads
+ * "<program>": the file is none of its, and its path says how this host is arranged.
+ *
+ * Return: another text, malloc'd; NULL without memory.
+ */
+char *build_log_hide(const char *log, const char *directory);
+
+#endif

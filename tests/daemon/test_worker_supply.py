@@ -1,0 +1,178 @@
+"""Where workers come from: how many, when there is none to be had, and what that costs others."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.guests import (
+    Guest,
+    both_workers,
+    build,
+    eventually,
+    logged,
+    register,
+    wait_ended,
+)
+from tests.daemon_under_test import ROOT, RunningDaemon, running_vgpud
+from tests.stub_client import Opcode, WireStatus
+
+REQUESTS = 200
+
+
+def ask_often(guest: Guest) -> None:
+    """Every one of many requests is answered that there is no worker."""
+    with guest.stub() as stub:
+        for _ in range(REQUESTS):
+            answer = stub.request(Opcode.VECTOR_ADD, (1, 2))
+            assert answer.status == WireStatus.UNAVAILABLE
+
+
+def lines_about(guest: Guest, what: str) -> list[str]:
+    text = guest.daemon.log.read_text(errors="replace")
+    return [line for line in text.splitlines() if f"VM {guest.uuid}: " in line and what in line]
+
+
+def device_of(daemon: RunningDaemon) -> dict[str, object]:
+    answer = json.loads(daemon.admin("status", "--json").stdout)
+    device = answer["device"]
+    assert isinstance(device, dict)
+    return device
+
+
+@contextmanager
+def worker_script(directory: Path, body: str) -> Iterator[Path]:
+    """A program in the place of vgpu-worker, that everybody can execute."""
+    path = directory / "worker"
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    directory.chmod(0o755)
+    yield path
+
+
+REAL_WORKER = ROOT / "vgpud" / "bin" / "vgpu-worker"
+
+
+def test_without_a_device_no_worker_is_started_and_little_is_logged() -> None:
+    missing = {"backend": "opencl", "opencl_library": "/nonexistent/libOpenCL.so"}
+    with running_vgpud({"device": missing}) as daemon:
+        guest = register(daemon)
+        ask_often(guest)
+        assert lines_about(guest, "worker") == lines_about(guest, "there is no device")
+        assert len(lines_about(guest, "worker")) == 1
+
+
+@pytest.mark.parametrize("length", [400, 4000])
+def test_a_device_with_a_long_path_is_tried_or_named_in_the_reason(length: int) -> None:
+    library = "/" + "x" * (length - 1)
+    with running_vgpud({"device": {"backend": "opencl", "opencl_library": library}}) as daemon:
+        device = device_of(daemon)
+        assert device["ready"] is False
+        reason = str(device["reason"]).replace(library, "PATH")
+        assert ("PATH: the settings of a worker" in reason) == (length == 4000), reason
+
+
+def test_a_worker_that_comes_to_nothing_is_not_tried_at_each_request(short_dir: Path) -> None:
+    body = f'case $1 in *probe) exec {REAL_WORKER} "$@" ;; esac; exit 3'
+    with (
+        worker_script(short_dir, body) as program,
+        running_vgpud({"spawner": {"worker_binary": str(program)}}) as daemon,
+    ):
+        guest = register(daemon)
+        ask_often(guest)
+        # One, and another each time the growing pause is over: far from one for each request.
+        spawned = (daemon.state_dir / "vgpu-spawn.log").read_text()
+        assert 1 <= spawned.count("launch worker started") < REQUESTS / 10
+        assert 1 <= len(lines_about(guest, "worker")) < REQUESTS / 10
+
+
+def test_a_device_that_appears_later_is_used_without_a_restart(short_dir: Path) -> None:
+    appeared = short_dir / "appeared"
+    with (
+        worker_script(
+            short_dir, f'test -e {appeared} || exit 1; exec {REAL_WORKER} "$@"'
+        ) as program,
+        running_vgpud(
+            {"spawner": {"worker_binary": str(program)}, "device": {"retry_interval_ms": 100}}
+        ) as daemon,
+    ):
+        guest = register(daemon)
+        assert device_of(daemon)["ready"] is False
+        with guest.stub() as stub:
+            assert stub.request(Opcode.VECTOR_ADD, (1, 2)).status == WireStatus.UNAVAILABLE
+            appeared.touch()
+            eventually(lambda: device_of(daemon)["ready"], "the device is found")
+            assert stub.vector_add(1, 2) == 3
+
+
+def test_as_many_vms_as_are_allowed_can_build_and_vgpud_can_be_restarted_then() -> None:
+    with running_vgpud({"spawner": {"max_workers": 2}}) as daemon:
+        guests = [register(daemon), register(daemon)]
+        for guest in guests:
+            both_workers(guest)
+        daemon.end(signal.SIGKILL)
+        daemon.start()
+        assert device_of(daemon)["ready"] is True
+        for guest in guests:
+            with guest.ring() as ring:
+                build(ring, module=2)
+
+
+def test_a_build_worker_that_has_nothing_to_do_is_ended_and_costs_nothing() -> None:
+    with running_vgpud({"spawner": {"build_idle_ms": 50}}) as daemon:
+        guest = register(daemon)
+        launcher = guest.warm_up()
+        with guest.ring() as ring:
+            build(ring)
+            guest.logged(r"ending build worker \d+: it has had nothing to build")
+            build(ring, module=2)
+        assert len(lines_about(guest, "build worker")) >= 3  # started, ended, started
+        assert guest.live().worker_pid == launcher.pid
+        assert (guest.live().failed, guest.live().faults) == (0, 0)
+
+
+def test_a_build_worker_whose_launch_worker_died_meanwhile_is_not_taken_over(
+    vgpud_of_its_own: RunningDaemon,
+) -> None:
+    daemon = vgpud_of_its_own
+    guest = register(daemon)
+    launcher, builder = both_workers(guest)
+    daemon.end(signal.SIGKILL)
+    launcher.kill()
+    wait_ended(launcher)
+    daemon.start()
+    wait_ended(builder)
+    with guest.ring() as ring:
+        build(ring, module=2)
+
+
+def test_a_device_whose_probe_cannot_be_asked_is_what_it_was(short_dir: Path) -> None:
+    silent = short_dir / "silent"
+    body = f'case $1 in *probe) test -e {silent} && exec sleep 60 ;; esac; exec {REAL_WORKER} "$@"'
+    with (
+        worker_script(short_dir, body) as program,
+        running_vgpud(
+            {
+                "spawner": {"worker_binary": str(program), "start_timeout_ms": 2000},
+                "device": {"retry_interval_ms": 100},
+            }
+        ) as daemon,
+    ):
+        guest = register(daemon)
+        guest.warm_up()
+        silent.touch()
+        daemon.end(signal.SIGKILL)
+        daemon.start()
+        logged(daemon, "device: taking null for what it last was")
+        assert device_of(daemon)["ready"] is True
+        guest.warm_up()
+        silent.unlink()
+        eventually(
+            lambda: len(re.findall("device: null", daemon.log.read_text())) > 1, "it is asked"
+        )

@@ -1,0 +1,111 @@
+"""What is decided about workers without touching one: who goes on, where, and when again."""
+
+from __future__ import annotations
+
+import pytest
+
+from vgpud.hold_off import FIRST_S, LONGEST_S, HoldOff
+from vgpud.mediator import Lane
+from vgpud.spawner import HeldEntry, Role, WorkerEntry
+from vgpud.worker_adoption import sort_out
+from vgpud.worker_process import SAY_AGAIN_S, Refusals, parse_worker_key, worker_key
+from vgpud.worker_slots import WorkerSlots
+
+VM = "6f1c2f8e-0d5b-4a53-9a55-1d3c7c0a0001"
+LAUNCH_FDS, BUILD_FDS = (10, 11, 12, 13), (10, 11, 12)
+
+
+def process(worker_id: int, role: Role = Role.LAUNCH, *, pid: int = 99) -> WorkerEntry:
+    return WorkerEntry(worker_id, pid, 60000, worker_id, role, VM)
+
+
+def entry(worker_id: int, lane: Lane = Lane.LAUNCH, fds: tuple[int, ...] = ()) -> HeldEntry:
+    whole = LAUNCH_FDS if lane is Lane.LAUNCH else BUILD_FDS
+    return HeldEntry(worker_key(VM, lane, worker_id), worker_id, fds or whole)
+
+
+def test_what_all_three_sides_know_goes_on() -> None:
+    journal = {(VM, Lane.LAUNCH): 3, (VM, Lane.BUILD): 4}
+    entries = [entry(4, Lane.BUILD), entry(3)]
+    estate = sort_out(journal, entries, [process(3), process(4, Role.BUILD)])
+    assert {(heir.lane, heir.process.worker_id) for heir in estate.heirs} == {
+        (Lane.LAUNCH, 3),
+        (Lane.BUILD, 4),
+    }
+    assert (estate.stale, estate.orphans) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("journal", "held", "living"),
+    [
+        ({(VM, Lane.LAUNCH): 3}, entry(3), process(3, pid=0)),
+        ({(VM, Lane.LAUNCH): 3}, entry(3), process(8)),
+        ({(VM, Lane.LAUNCH): 8}, entry(3), process(3)),
+        ({(VM, Lane.LAUNCH): 3}, entry(3), process(3, Role.BUILD)),
+        ({(VM, Lane.LAUNCH): 3}, entry(3, fds=BUILD_FDS), process(3)),
+        ({}, entry(3), process(3)),
+        ({(VM, Lane.LAUNCH): 3}, HeldEntry(f"vm/{VM}/worker/0", 3, LAUNCH_FDS), process(3)),
+    ],
+    ids=["ended", "another lives", "another attached", "role", "descriptors", "no VM", "old key"],
+)
+def test_what_does_not_fit_together_is_dropped_and_ended(
+    journal: dict[tuple[str, Lane], int], held: HeldEntry, living: WorkerEntry
+) -> None:
+    estate = sort_out(journal, [held], [living])
+    assert (estate.heirs, estate.stale) == ((), (held,))
+    assert estate.orphans == ((living,) if living.pid else ())
+
+
+def test_of_two_that_were_held_and_never_attached_the_younger_goes_on() -> None:
+    for entries in ([entry(3), entry(5)], [entry(5), entry(3)]):
+        estate = sort_out({(VM, Lane.LAUNCH): 0}, entries, [process(3), process(5)])
+        assert [heir.process.worker_id for heir in estate.heirs] == [5]
+        assert [stale.arg for stale in estate.stale] == [3]
+        assert [orphan.worker_id for orphan in estate.orphans] == [3]
+
+
+def test_a_probe_is_nobodys_orphan() -> None:
+    assert sort_out({}, [], [process(1, Role.PROBE)]).orphans == ()
+
+
+def test_a_workers_key_is_read_back_and_others_are_not_workers() -> None:
+    assert parse_worker_key(worker_key(VM, Lane.BUILD, 71)) == (VM, Lane.BUILD, 71)
+    for key in (f"vm/{VM}/base", f"vm/{VM}/worker/2/1", f"vm/{VM}/worker/0/x", "device"):
+        assert parse_worker_key(key) is None
+
+
+def test_a_slot_is_free_again_once_its_vm_and_what_was_left_in_it_have_ended() -> None:
+    slots = WorkerSlots(3)
+    slots.take(0)
+    slots.leave_to([(7, 1)])
+    assert list(slots.free()) == [2]
+    slots.take(2)
+    assert list(slots.free()) == []
+    slots.orphan_ended(7)
+    slots.orphan_ended(8)
+    slots.release(0)
+    assert list(slots.free()) == [0, 1]
+
+
+def test_failures_in_a_row_are_waited_out_ever_longer_up_to_a_limit() -> None:
+    hold_off, now_s, delays = HoldOff(), 1000.0, []
+    assert hold_off.left_s(now_s) == 0
+    for _ in range(9):
+        hold_off.failed(now_s)
+        delays.append(hold_off.left_s(now_s))
+        now_s += delays[-1]
+        assert hold_off.left_s(now_s) == 0
+    assert delays[:3] == [FIRST_S, 2 * FIRST_S, 4 * FIRST_S]
+    assert delays[-1] == delays[-2] == LONGEST_S
+    hold_off.succeeded()
+    hold_off.failed(now_s)
+    assert hold_off.left_s(now_s) == FIRST_S
+
+
+def test_a_reason_is_said_once_and_again_only_when_it_is_another_or_after_a_while() -> None:
+    refusals = Refusals()
+    assert [refusals.is_news("a", 0.0), refusals.is_news("a", 1.0)] == [True, False]
+    assert [refusals.is_news("b", 2.0), refusals.is_news("b", 3.0)] == [True, False]
+    assert refusals.is_news("b", 2.0 + SAY_AGAIN_S)
+    refusals.forget()
+    assert refusals.is_news("b", 3.0 + SAY_AGAIN_S)
