@@ -23,12 +23,12 @@
 #include "spawn/watch.h"
 #include "strange_fds.h"
 
-#define CLIENTS     3
-#define MAX_HELD    40
-#define MAX_WORKERS 4
-#define STARTS_MAX  2 /* of workers in one input: each is a process */
-#define TURNS_MAX   2000
-#define BACKLOG     16
+#define CLIENTS    3
+#define MAX_HELD   40
+#define SLOTS      4
+#define STARTS_MAX 2 /* of workers in one input: each is a process */
+#define TURNS_MAX  2000
+#define BACKLOG    16
 
 struct client {
     int socket;      /* -1 = none */
@@ -92,7 +92,7 @@ static void start(void)
 static void spawner_new(void)
 {
     struct children_config workers = {
-        .max_workers = MAX_WORKERS, .program = "/bin/true", .uids = &uids, .scratch = &scratch};
+        .slots = SLOTS, .program = "/bin/true", .uids = &uids, .scratch = &scratch};
     struct server_config config = {
         .listener = listener, .allowed_uid = getuid(), .client_timeout_ms = 60000};
 
@@ -137,6 +137,9 @@ static void serve(void)
                 break;
             case WATCH_CHILD:
                 children_reap(children, index);
+                break;
+            case WATCH_OUTPUT:
+                children_hear(children, index);
                 break;
             case WATCH_SIGNALS:
                 break;
@@ -183,7 +186,7 @@ static void choose_message(struct spawn_message *message, struct input *in)
                                       .tag = take_small(in, 4)};
     choose_key(message->key, in);
     message->arg = take_small(in, 4);
-    message->slot = take_small(in, MAX_WORKERS + 2);
+    message->slot = take_small(in, SLOTS + 2);
     message->worker_id = take_small(in, 4);
     message->pid = (int32_t)take(in, 1) - 1;
     message->flags = take_small(in, 4) == 3 ? (uint32_t)take(in, 4) : 0;
