@@ -21,8 +21,8 @@ from tests.integration.spawner_under_test import (
 )
 from vgpud.spawner import SpawnerLaunch, connect_or_start
 
-BASE = 1_910_000_000
-"""Of uids that no spawner chooses by itself."""
+BASE = 1_910_000_000 + 64 * (os.getpid() % 100_000)
+"""Of uids that no spawner chooses by itself, nor another run of these tests."""
 
 
 @dataclass(frozen=True)
