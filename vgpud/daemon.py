@@ -42,7 +42,7 @@ from vgpud.log import say_error, start_logging
 from vgpud.mediator import Mediator
 from vgpud.probe import Device, find_device
 from vgpud.reconcile import Reconciler
-from vgpud.spawner import Spawner, SpawnerLostError, open_hold_channel
+from vgpud.spawner import Spawner, SpawnerLostError, isolation_gaps, open_hold_channel
 from vgpud.spawner_life import end_spawner, reach_spawner
 from vgpud.store.lock import acquire_instance_lock
 from vgpud.store.store import Store
@@ -78,6 +78,8 @@ class Daemon:
             loop.add_signal_handler(number, self.request_shutdown, False)
         device = await find_device(spawner, config.device, self._start_timeout_s, recall(spawner))
         note_device(spawner, device)
+        for gap in isolation_gaps(spawner.info.capabilities):
+            log.warning("isolation: %s", gap)
 
         mediator = Mediator(limits_of(config))
         mediator.set_hold_fd(open_hold_channel(config.spawn_socket).detach())

@@ -23,7 +23,7 @@ from vgpud.model.pool import Pool
 from vgpud.model.vm import NEVER_QUARANTINED, PeerRule, Quarantine, Vm
 from vgpud.probe import Device, with_quota
 from vgpud.qemu_account import qemu_uid
-from vgpud.spawner import HeldEntry, Spawner, close_fds
+from vgpud.spawner import HeldEntry, Spawner, close_fds, isolation_gaps
 from vgpud.vm_files import VmFiles, VmFileSizes
 from vgpud.worker_process import Tenant
 from vgpud.workforce import Workforce, WorkforceConfig
@@ -226,6 +226,7 @@ class HostEngine:
             vms={uuid: self._status(entry) for uuid, entry in self._entries.items()},
             events_dropped=counters.events_dropped,
             requests_total=counters.answered,
+            isolation_gaps=isolation_gaps(self._spawner.info.capabilities),
         )
 
     # --- VMs ----------------------------------------------------------------------------------

@@ -24,10 +24,13 @@
 #include "spawn/isolate.h"
 #include "spawn/launch.h"
 #include "spawn/log.h"
+#include "spawn/peer.h"
 #include "spawn/settings.h"
 #include "spawn/watch.h"
 
 #define END_TIMEOUT_MS 5000
+/* How far a process is followed back: its parents may change meanwhile. */
+#define GENERATIONS_MAX 64
 
 #define ROLES (SPAWN_ROLE_PROBE + 1)
 
@@ -364,6 +367,27 @@ void children_end_all(struct children *children)
                       child->worker_id, label_of(child), (int)child->pid, END_TIMEOUT_MS);
         }
     }
+}
+
+static bool is_worker(const struct children *children, pid_t pid)
+{
+    for (uint32_t i = 0; i < children->count; i++) {
+        if (children->records[i].state == CHILD_ALIVE && children->records[i].pid == pid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool children_has_process(const struct children *children, pid_t pid)
+{
+    for (int generation = 0; pid > 1 && generation < GENERATIONS_MAX; generation++) {
+        if (is_worker(children, pid)) {
+            return true;
+        }
+        pid = peer_parent(pid);
+    }
+    return false;
 }
 
 const struct child *children_next(const struct children *children, uint32_t *cursor)

@@ -18,6 +18,7 @@
 #ifndef VGPUD_SPAWN_CHILDREN_H
 #define VGPUD_SPAWN_CHILDREN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -123,6 +124,9 @@ void children_hear(struct children *children, uint32_t index);
 
 /** children_end_all() - Kill every worker and wait, at most a few seconds, until they are gone */
 void children_end_all(struct children *children);
+
+/** children_has_process() - Is it a living worker, or was it started by one? */
+bool children_has_process(const struct children *children, pid_t pid);
 
 /**
  * children_next() - Walk all records in use

@@ -91,3 +91,21 @@ out:
     close(directory);
     return rc == -ENOENT ? -ESRCH : rc;
 }
+
+pid_t peer_parent(pid_t pid)
+{
+    char path[32], text[512];
+    const char *rest;
+    ssize_t got;
+    int parent = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    got = read_at(AT_FDCWD, path, text, sizeof(text) - 1);
+    if (got < 0) {
+        return 0;
+    }
+    text[got] = '\0';
+    /* "pid (name) state parent ...": a name may have any bytes, the rest has no parenthesis. */
+    rest = strrchr(text, ')');
+    return rest && sscanf(rest, ") %*c %d", &parent) == 1 ? parent : 0;
+}

@@ -20,4 +20,11 @@
  */
 int peer_lookup(pid_t pid, uint32_t *uid, char *command, size_t size);
 
+/**
+ * peer_parent() - Whose child a process is
+ *
+ * Return: the pid of its parent; 0 if it has none, or if there is no such process
+ */
+pid_t peer_parent(pid_t pid);
+
 #endif

@@ -163,6 +163,12 @@ static bool may_connect(const struct server *server, int fd)
                  server->config.allowed_uid);
         return false;
     }
+    /* Where workers have no uid of their own, theirs is served: it is then only the number of the
+     * process that tells guest code from vgpud. */
+    if (children_has_process(server->config.requests.children, peer.pid)) {
+        log_warn("refused pid %d: it is a worker, or was started by one", (int)peer.pid);
+        return false;
+    }
     return true;
 }
 

@@ -4,7 +4,8 @@
  * Commands, one datagram each: "exit N", "signal N" (to itself), "sister" (a process that stays,
  * and answers its pid), "daughter" (the same, but it leaves session and group), "litter N" (a
  * directory N levels deep in $TMPDIR, closed to its owner; answers its path), "say TEXT" (on standard
- * error, then answers), "shout N" (N lines there; answers), anything else (answered by itself).
+ * error, then answers), "shout N" (N lines there; answers), "connect PATH" (to the spawner; answers
+ * whether it was taken), "relay PATH" (the same, by a child), anything else (answered by itself).
  */
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +13,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define CONTROL_FD 3
@@ -74,6 +77,23 @@ static void shout(int lines)
     answer("shouted");
 }
 
+static void try_spawner(const char *path)
+{
+    const struct timeval limit = {.tv_sec = 1};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+    char byte;
+
+    strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        answer("unreachable");
+    } else {
+        answer(recv(fd, &byte, 1, 0) == 0 ? "refused" : "taken");
+    }
+    close(fd);
+}
+
 int main(void)
 {
     char text[128];
@@ -92,6 +112,13 @@ int main(void)
             answer("said");
         } else if (strncmp(text, "shout ", 6) == 0) {
             shout(atoi(text + 6));
+        } else if (strncmp(text, "connect ", 8) == 0) {
+            try_spawner(text + 8);
+        } else if (strncmp(text, "relay ", 6) == 0) {
+            if (fork() == 0) {
+                try_spawner(text + 6);
+                exit(0);
+            }
         } else if (strcmp(text, "daughter") == 0) {
             make_process(1);
         } else if (strcmp(text, "sister") == 0) {

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.spawner_under_test import (
+    STRANGER_UID,
     WAIT_S,
     Service,
     needs_root,
@@ -212,6 +213,15 @@ def test_a_socket_of_the_service_manager_is_taken_over(directory: Path) -> None:
 
 
 # --- Whom it answers what -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["connect", "relay"])
+def test_a_worker_is_not_served_though_it_has_the_uid_that_is(how: str) -> None:
+    user = STRANGER_UID if os.geteuid() == 0 else None
+    with running_spawner(f"--allow-uid={os.geteuid()}", user=user) as unprivileged:
+        worker = unprivileged.spawn(unprivileged.connect())
+        assert worker.ask(f"{how} {unprivileged.socket_path}") == "refused"
+        assert unprivileged.connect().workers()
 
 
 def test_peer_is_described_by_uid_and_command_line(service: Service) -> None:

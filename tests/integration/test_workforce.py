@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.host_under_test import WORKER, running_host, until
-from tests.integration.spawner_under_test import Service, running_spawner, wait_gone
+from tests.integration.spawner_under_test import STRANGER_UID, Service, running_spawner, wait_gone
 from tests.stub_client import Opcode, WireStatus, parse_response
 from vgpud.errors import EngineError
 from vgpud.spawner import Role
@@ -140,3 +140,18 @@ def test_a_worker_that_ends_is_settled_with_its_vm_whatever_the_spawner_does(
             await until(lambda: bool(host.lost), "the loss is told of")
 
     asyncio.run(run())
+
+
+def test_a_spawner_that_cannot_keep_workers_apart_is_told_of() -> None:
+    user = STRANGER_UID if os.geteuid() == 0 else None
+
+    async def gaps(service: Service) -> tuple[str, ...]:
+        async with running_host(service, {}) as host:
+            return host.engine.snapshot().isolation_gaps
+
+    with running_spawner(f"--allow-uid={os.geteuid()}", worker=WORKER, user=user) as unprivileged:
+        first, *_ = asyncio.run(gaps(unprivileged))
+        assert "workers have no account of their own" in first
+    if os.geteuid() == 0:
+        with running_spawner(worker=WORKER) as service:
+            assert not [gap for gap in asyncio.run(gaps(service)) if "account" in gap]

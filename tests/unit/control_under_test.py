@@ -52,6 +52,7 @@ class EngineDouble:
     calls: list[str] = field(default_factory=list)
     broken: dict[str, OSError | EngineError] = field(default_factory=dict)
     live: dict[str, VmStatus] = field(default_factory=dict)
+    isolation_gaps: tuple[str, ...] = ()
 
     def set_pool(self, pool: Pool) -> None:
         self._note("set_pool", pool.pool_id)
@@ -77,7 +78,12 @@ class EngineDouble:
         device = DeviceStatus("Test Device", "null", 8 << 30, 2, True, "")
         vms = {vm_uuid: self.live.get(vm_uuid, VmStatus()) for vm_uuid in self.vms}
         return EngineSnapshot(
-            running=True, device=device, vms=vms, events_dropped=0, requests_total=7
+            running=True,
+            device=device,
+            vms=vms,
+            events_dropped=0,
+            requests_total=7,
+            isolation_gaps=self.isolation_gaps,
         )
 
     def _note(self, call: str, name: str) -> None:

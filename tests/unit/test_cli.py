@@ -117,6 +117,17 @@ def test_status_shows_daemon_device_pools_and_vms(control: RunningControl, admin
     assert "Device: Test Device (null) | Ready | 8.0 GiB | 2 compute units\n" in page
     assert f"  one (UUID: {UUID_1}) | Priority: medium | VM ID: 1\n    not connected |" in page
     assert "=== Pools (2) ===\n" in page and "Stored, not applied" not in page
+    assert "not kept apart" not in page
+
+
+def test_status_says_where_guests_are_not_kept_apart(control: RunningControl, admin: Admin) -> None:
+    control.engine.isolation_gaps = ("workers share an account", "and a network")
+    page = admin("status").out
+    assert page.endswith(
+        "=== Guests are not kept apart (2) ===\n  workers share an account\n  and a network\n"
+    )
+    answer = json.loads(admin("--json", "status").out)
+    assert answer["daemon"]["isolation_gaps"] == ["workers share an account", "and a network"]
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,9 @@ def status_page(status: StatusReply) -> str:
     if status.daemon.pending:
         lines += ["", f"=== Stored, not applied yet ({len(status.daemon.pending)}) ==="]
         lines += [f"  {reason}" for reason in status.daemon.pending]
+    if status.daemon.isolation_gaps:
+        lines += ["", f"=== Guests are not kept apart ({len(status.daemon.isolation_gaps)}) ==="]
+        lines += [f"  {gap}" for gap in status.daemon.isolation_gaps]
     return "\n".join(lines)
 
 

@@ -53,7 +53,8 @@ class VmStatus:
 class EngineSnapshot:
     """The whole engine at one moment; `vms` is keyed by canonical UUID.
 
-    While it is `draining` it takes no more requests, and runs what it has.
+    While it is `draining` it takes no more requests, and runs what it has. `isolation_gaps` says
+    what code of guests is not kept from on this host.
     """
 
     running: bool = False
@@ -62,3 +63,4 @@ class EngineSnapshot:
     vms: Mapping[str, VmStatus] = field(default_factory=dict)
     events_dropped: int = 0
     requests_total: int = 0
+    isolation_gaps: tuple[str, ...] = ()

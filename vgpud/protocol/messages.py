@@ -110,6 +110,7 @@ class DaemonState(Record):
     requests_total: int
     events_dropped: int
     pending: list[str]
+    isolation_gaps: list[str]
 
 
 class ListPools(Record):

@@ -16,6 +16,7 @@ from vgpud.spawner.messages import (
     WorkerEntry,
     WorkerExit,
     WorkerProcess,
+    isolation_gaps,
 )
 from vgpud.spawner.start import SpawnerLaunch, connect_or_start
 
@@ -34,5 +35,6 @@ __all__ = [
     "WorkerProcess",
     "close_fds",
     "connect_or_start",
+    "isolation_gaps",
     "open_hold_channel",
 ]

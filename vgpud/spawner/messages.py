@@ -57,6 +57,23 @@ class Capability(IntFlag):
     NAMESPACE = 2
 
 
+def isolation_gaps(capabilities: Capability) -> tuple[str, ...]:
+    """What workers on this machine are not kept from, in words; nothing where all is as it should
+    be."""
+    gaps = []
+    if Capability.SETUID not in capabilities:
+        gaps.append(
+            "workers have no account of their own: code of a guest can reach what vgpu-spawn's "
+            "account can, such as other VMs' memory; start vgpu-spawn as root"
+        )
+    if Capability.NAMESPACE not in capabilities:
+        gaps.append(
+            "workers have no namespaces of their own: they see the host's network and mounts, and "
+            "what they write is not limited; allow vgpu-spawn to make namespaces"
+        )
+    return tuple(gaps)
+
+
 @dataclass(frozen=True)
 class Message:
     """One datagram; the fields are those of struct spawn_message."""

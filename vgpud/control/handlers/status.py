@@ -27,6 +27,7 @@ def status(context: Context, call: Status) -> StatusReply:
             requests_total=engine.requests_total,
             events_dropped=engine.events_dropped,
             pending=[_sentence(failure) for failure in context.reconciler.pending],
+            isolation_gaps=list(engine.isolation_gaps),
         ),
         device=DeviceState(**asdict(engine.device)),
         pools=[pool_state(pool, vms) for pool in context.store.list_pools()],
