@@ -137,23 +137,17 @@ int workers_attach(struct vm *vm, enum mediator_lane lane, const struct mediator
     return 0;
 }
 
-/* End a unit whose worker is gone. */
-static void lose(struct request *r, enum vgpu_status status, int32_t native, uint64_t now_ns)
+/* End a unit whose worker is gone. @detail says how it ended. */
+static void lose(struct request *r, enum vgpu_status status, uint64_t detail, uint64_t now_ns)
 {
     uint64_t cost_ns = executor_settle(r, now_ns);
 
-    r->slot->native = native;
+    if (status == VGPU_DEVICE_LOST && r->unit.picked_lane == SCHED_BUILD && !r->slot->lost)
+        status = VGPU_BUILD_FAILED;
+    r->slot->native = status == VGPU_BUILD_FAILED ? (int32_t)detail : status == VGPU_TIMEOUT;
     r->slot->op_index = r->slot->first_op;
     scheduler_complete(&r->vm->mediator->scheduler, &r->unit, cost_ns, now_ns);
     complete(r, status);
-}
-
-/* What the first of the units that went with a worker is answered. */
-static enum vgpu_status loss(const struct worker_link *link)
-{
-    if (link->timed_out)
-        return VGPU_TIMEOUT;
-    return link->lane == MEDIATOR_BUILD && !link->doomed ? VGPU_BUILD_FAILED : VGPU_DEVICE_LOST;
 }
 
 static bool is_begun(const struct journal_slot *slot)
@@ -186,8 +180,7 @@ void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t
 {
     struct mediator *m = vm->mediator;
     struct worker_link *link = &vm->link[lane];
-    enum vgpu_status status = loss(link);
-    int32_t native = status == VGPU_BUILD_FAILED ? (int32_t)detail : status == VGPU_TIMEOUT;
+    enum vgpu_status status = link->timed_out ? VGPU_TIMEOUT : VGPU_DEVICE_LOST;
     uint64_t now_ns;
 
     if (!link->doomed)
@@ -205,9 +198,8 @@ void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t
             continue;
         link->slot[at % WORKER_RING_ENTRIES] = NO_SLOT;
         link->in_flight--;
-        lose(&vm->request[index], status, native, now_ns);
+        lose(&vm->request[index], status, detail, now_ns);
         status = VGPU_DEVICE_LOST;
-        native = 0;
     }
     link->journal->reply_head = link->journal->unit_tail;
     link->journal->worker_id = 0;

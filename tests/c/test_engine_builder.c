@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "engine_scene.h"
+#include "keeper.h"
 
 /* A command of the VM goes to its build worker, which has it now. */
 static struct worker_unit building(struct scene *s, int i, struct fake_worker *worker,
@@ -97,6 +98,50 @@ static void test_dies(void)
     fake_worker_free(&builder);
 }
 
+static void test_dies_after_a_restart(void)
+{
+    const struct vgpu_submission entry = rig_command(1, 0);
+    struct keeper k = {.stub = -1, .ring = -1};
+    struct vgpu_completion completion;
+    struct fake_worker worker, builder;
+    struct worker_unit unit;
+    struct rig_ring ring;
+    struct rig_vm vm;
+    struct mediator *m;
+    int ends[2];
+
+    CASE("a build that was lost with its launch worker is lost also for the next engine");
+    rig_must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0, "a socket pair");
+    k.ours = ends[0];
+    k.theirs = ends[1];
+    rig_vm_new(&vm, 7, 'A', 1, 64, 1);
+    fake_worker_new(&worker, 1);
+    fake_worker_new(&builder, 2);
+    m = new_engine(&vm, &k, &worker, &builder);
+    CHECK(rig_ring_attach(&ring, &vm));
+    CHECK(rig_ring_accept(&ring, 0) == VGPU_DEVICE_OK);
+    rig_ring_put(&ring, 0, &entry);
+    CHECK(fake_worker_take(&worker, &unit, RIG_LONG_MS));
+    fake_worker_back(&worker, &unit, WORKER_NEED_BUILD, 0);
+    CHECK(fake_worker_take(&builder, &unit, RIG_LONG_MS));
+    CHECK(mediator_worker_gone(m, vm.handle, MEDIATOR_LAUNCH, 1, 9) == 0);
+    keeper_listen(&k);
+    mediator_free(m);
+
+    m = new_engine(&vm, &k, NULL, NULL);
+    CHECK(mediator_worker_gone(m, vm.handle, MEDIATOR_BUILD, 0, 9) == 0);
+    CHECK(rig_ring_take(&ring, 0, &completion, RIG_LONG_MS));
+    CHECK(completion.cookie == 1 && completion.status == VGPU_DEVICE_LOST);
+    mediator_free(m);
+    rig_ring_leave(&ring);
+    rig_vm_free(&vm);
+    fake_worker_free(&worker);
+    fake_worker_free(&builder);
+    keep(&k.ring, -1);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* The ring's client goes away while its build runs. */
 static void leave(struct scene *s, int i)
 {
@@ -167,6 +212,7 @@ int main(void)
 {
     test_dismissed();
     test_dies();
+    test_dies_after_a_restart();
     test_abandoned();
     return check_done();
 }
