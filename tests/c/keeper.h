@@ -17,11 +17,27 @@ struct keeper {
     int stub, ring;   /* what is held; -1 = nothing */
 };
 
+static inline void keeper_new(struct keeper *k)
+{
+    int ends[2];
+
+    rig_must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) == 0, "a spawner");
+    *k = (struct keeper){.ours = ends[0], .theirs = ends[1], .stub = -1, .ring = -1};
+}
+
 static inline void keep(int *held, int fd)
 {
     if (*held >= 0)
         close(*held);
     *held = fd;
+}
+
+static inline void keeper_free(struct keeper *k)
+{
+    keep(&k->stub, -1);
+    keep(&k->ring, -1);
+    close(k->ours);
+    close(k->theirs);
 }
 
 static inline void keeper_listen(struct keeper *k)

@@ -101,19 +101,16 @@ static void test_dies(void)
 static void test_dies_after_a_restart(void)
 {
     const struct vgpu_submission entry = rig_command(1, 0);
-    struct keeper k = {.stub = -1, .ring = -1};
+    struct keeper k;
     struct vgpu_completion completion;
     struct fake_worker worker, builder;
     struct worker_unit unit;
     struct rig_ring ring;
     struct rig_vm vm;
     struct mediator *m;
-    int ends[2];
 
     CASE("a build that was lost with its launch worker is lost also for the next engine");
-    rig_must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0, "a socket pair");
-    k.ours = ends[0];
-    k.theirs = ends[1];
+    keeper_new(&k);
     rig_vm_new(&vm, 7, 'A', 1, 64, 1);
     fake_worker_new(&worker, 1);
     fake_worker_new(&builder, 2);
@@ -137,9 +134,7 @@ static void test_dies_after_a_restart(void)
     rig_vm_free(&vm);
     fake_worker_free(&worker);
     fake_worker_free(&builder);
-    keep(&k.ring, -1);
-    close(ends[0]);
-    close(ends[1]);
+    keeper_free(&k);
 }
 
 /* The ring's client goes away while its build runs. */

@@ -167,7 +167,7 @@ static void test_running(void)
 
 static void test_restart(void)
 {
-    struct keeper k = {.stub = -1, .ring = -1};
+    struct keeper k;
     struct vgpu_submission entry = rig_command(1, 0);
     struct fake_worker launch, build;
     struct worker_unit unit;
@@ -175,12 +175,9 @@ static void test_restart(void)
     struct mediator *m;
     struct rig_ring ring;
     struct rig_vm vm;
-    int pair[2];
 
     CASE("a limit on waiting survives the engine that took the request");
-    rig_must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0, "a socket pair");
-    k.ours = pair[0];
-    k.theirs = pair[1];
+    keeper_new(&k);
     rig_vm_new(&vm, 3, 'A', 1, 64, 1);
     m = new_engine(&vm, &k, NULL, NULL);
     CHECK(rig_ring_attach(&ring, &vm));
@@ -211,10 +208,7 @@ static void test_restart(void)
     fake_worker_free(&build);
     rig_ring_leave(&ring);
     keeper_listen(&k);
-    keep(&k.stub, -1);
-    keep(&k.ring, -1);
-    close(k.ours);
-    close(k.theirs);
+    keeper_free(&k);
     rig_vm_free(&vm);
 }
 

@@ -86,18 +86,16 @@ static void test_unread_greeting(struct mediator *m, struct rig_vm *vm)
 
 static void test_successor(void)
 {
-    struct keeper k = {.stub = -1, .ring = -1};
+    struct keeper k;
     struct rig_ring before, after;
     struct spawn_message filler = {0};
     struct rig_answer answer;
     struct mediator *m;
     struct rig_vm vm;
-    int sockets[2], client, next;
+    int client, next;
 
     CASE("a client that comes while no engine is there is served, though its predecessor is held");
-    rig_must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sockets) == 0, "a spawner");
-    k.ours = sockets[0];
-    k.theirs = sockets[1];
+    keeper_new(&k);
     rig_vm_new(&vm, 1, 'A', 1, 64, 1);
     m = new_engine(&vm, &k, NULL, NULL);
     client = rig_connect(vm.stub_path);
@@ -121,10 +119,7 @@ static void test_successor(void)
     mediator_free(m);
     rig_ring_leave(&after);
     close(next);
-    keep(&k.stub, -1);
-    keep(&k.ring, -1);
-    close(k.ours);
-    close(k.theirs);
+    keeper_free(&k);
     rig_vm_free(&vm);
 }
 

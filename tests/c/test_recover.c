@@ -106,7 +106,7 @@ static void die(enum death death, struct journal *j, struct rig_ring *ring, stru
 
 static void survive(enum death death)
 {
-    struct keeper k = {.stub = -1, .ring = -1};
+    struct keeper k;
     struct fake_worker launch, build;
     struct vgpu_completion completion;
     struct rig_ring ring;
@@ -114,11 +114,8 @@ static void survive(enum death death)
     struct mediator *m;
     struct rig_vm vm;
     uint64_t bytes;
-    int pair[2];
 
-    rig_must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0, "a socket pair");
-    k.ours = pair[0];
-    k.theirs = pair[1];
+    keeper_new(&k);
     rig_vm_new(&vm, 3, 'A', 1, 64, 1);
     fake_worker_new(&launch, 1);
     fake_worker_new(&build, 2);
@@ -154,10 +151,7 @@ static void survive(enum death death)
     journal_unmap(j, bytes);
     rig_ring_leave(&ring);
     keeper_listen(&k);
-    keep(&k.stub, -1);
-    keep(&k.ring, -1);
-    close(k.ours);
-    close(k.theirs);
+    keeper_free(&k);
     fake_worker_free(&launch);
     fake_worker_free(&build);
     rig_vm_free(&vm);
@@ -191,19 +185,16 @@ static void test_deaths(void)
 
 static void test_interrupt_owed(void)
 {
-    struct keeper k = {.stub = -1, .ring = -1};
+    struct keeper k;
     struct fake_worker launch, build;
     struct pollfd poll_fd;
     struct rig_ring ring;
     struct mediator *m;
     struct rig_vm vm;
     uint64_t count;
-    int pair[2];
 
     CASE("completions that the last engine posted and did not announce are announced");
-    rig_must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0, "a socket pair");
-    k.ours = pair[0];
-    k.theirs = pair[1];
+    keeper_new(&k);
     rig_vm_new(&vm, 3, 'A', 1, 64, 1);
     fake_worker_new(&launch, 1);
     fake_worker_new(&build, 2);
@@ -227,9 +218,7 @@ static void test_interrupt_owed(void)
     mediator_free(m);
     rig_ring_leave(&ring);
     keeper_listen(&k);
-    keep(&k.ring, -1);
-    close(k.ours);
-    close(k.theirs);
+    keeper_free(&k);
     fake_worker_free(&launch);
     fake_worker_free(&build);
     rig_vm_free(&vm);

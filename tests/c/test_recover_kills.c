@@ -202,18 +202,16 @@ static void test_kills(void)
 {
     static struct launch launch_state = {.random = 5};
     static struct client ring, stub;
-    struct keeper k = {.stub = -1, .ring = -1};
+    struct keeper k;
     struct fake_worker launch, build;
     struct mediator *m;
     struct rig_vm vm;
     uint64_t random = 11, end_ns = rig_now_ns() + TIME_LIMIT_S * 1000000000ull;
     struct mediator_vm_stats stats;
-    int pair[2], kills = 0;
+    int kills = 0;
 
     CASE("an engine that stops in peace is continued by the next one, unseen by its client");
-    rig_must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0, "a socket pair");
-    k.ours = pair[0];
-    k.theirs = pair[1];
+    keeper_new(&k);
     rig_vm_new(&vm, 3, 'A', 1, 64, 1);
     m = new_engine(&vm, &k, NULL, NULL);
     CHECK(rig_ring_attach(&ring.ring, &vm));
@@ -266,10 +264,7 @@ static void test_kills(void)
     fake_worker_free(&build);
     rig_ring_leave(&ring.ring);
     keeper_listen(&k);
-    keep(&k.stub, -1);
-    keep(&k.ring, -1);
-    close(k.ours);
-    close(k.theirs);
+    keeper_free(&k);
     rig_vm_free(&vm);
 }
 
