@@ -244,6 +244,22 @@ def test_nobody_locks_the_favoured_account_out(short_dir: Path) -> None:
 # --- The socket file ------------------------------------------------------------------------------
 
 
+def test_a_descriptor_that_a_client_sends_never_reaches_the_daemon(control: RunningControl) -> None:
+    reading, writing = os.pipe()
+    with control.connect() as client:
+        try:
+            socket.send_fds(client, [b"{"], [writing])
+        except PermissionError:
+            pass  # refused by the kernel, from Linux 6.16 on
+        else:
+            client.sendall(b"}\0")  # an older kernel drops it where it is received
+            assert client.recv(4096)
+    os.close(writing)
+    with open(reading, "rb") as end:
+        assert end.read() == b""  # nobody else has the other end
+    assert control.call(f"{ADMIN}.ListPools")["parameters"]
+
+
 def test_a_dead_socket_is_replaced(short_dir: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
         dead.bind(str(short_dir / "control.sock"))

@@ -6,6 +6,7 @@ with; whoever connects meanwhile waits for the server.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -18,6 +19,8 @@ from vgpud.errors import ControlError, InstanceLockedError
 log = logging.getLogger(__name__)
 
 BACKLOG = 128
+SO_PASSRIGHTS = 83
+"""Of Linux 6.16, in <asm-generic/socket.h>."""
 
 
 class ControlListener:
@@ -43,6 +46,10 @@ class ControlListener:
         """
         _remove_stale(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # Whoever drops a descriptor that a client sends along waits for its close, for as long as
+        # that client likes. An older kernel cannot refuse them; there a client has to be trusted.
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
         try:
             listener.bind(os.fspath(path))
             # Nobody can connect before listen(), so there is no moment with another mode.
