@@ -1,7 +1,7 @@
 /*
  * bucket.h - A token bucket; pure
  *
- * The bucket is a part of a VM's journal. @now_ns is the caller's clock and never runs backwards.
+ * A bucket whose level must survive the engine is a part of the journal. @now_ns is the caller's clock and never runs backwards.
  */
 #ifndef VGPUD_BUCKET_H
 #define VGPUD_BUCKET_H

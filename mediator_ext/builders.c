@@ -11,7 +11,8 @@
  * A build whose client has left is nobody's any more, and cannot be stopped but with its worker. It
  * goes on as long as nobody waits for its place, since what it makes may still be asked for again; as
  * soon as somebody does (another VM where all max_builds places are taken, or its own VM, which builds
- * one thing at a time and keeps the order of its streams), the worker is given up. That is not a fault: to leave is everybody's right.
+ * one thing at a time and keeps the order of its streams), the worker is given up. That is not a
+ * fault: to leave is everybody's right.
  */
 #include <errno.h>
 

@@ -199,7 +199,7 @@ ssize_t closer_receive(struct closer *c, int fd, struct msghdr *message)
     return length;
 }
 
-/** closer_refuse_descriptors() - Have the kernel refuse them, where it can; accepted sockets inherit it */
+/** closer_refuse_descriptors() - Have the kernel refuse them, where it can, on what is accepted too */
 void closer_refuse_descriptors(int fd)
 {
     int no = 0;

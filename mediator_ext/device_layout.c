@@ -10,7 +10,7 @@
 
 #define DATA_BYTES_MAX (1ull << 36)
 
-/** device_completions() - Entries of a completion ring: one for each submission, and as many for urgent ones */
+/** device_completions() - Entries of a completion ring: half are for urgent submissions alone */
 uint32_t device_completions(const struct journal_layout *layout)
 {
     return 2 * layout->entries;

@@ -2,8 +2,9 @@
  * engine.h - The engine's own structures, shared by its parts
  *
  * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, faults.c, quarantine.c,
- * executor.c, workers.c, own_limits.c, queue_timeout.c, completion.c, recover.c and nobody else. All of it belongs to the reactor thread, but for
- * `events` (event_ring.h) and `control` (control.h), which say themselves who may touch what.
+ * executor.c, workers.c, builders.c, own_limits.c, queue_timeout.c, completion.c, timelines.c,
+ * urgent.c, recover.c, held_connections.c and nobody else. All of it belongs to the reactor thread, but
+ * for `events` (event_ring.h) and `control` (control.h), which say themselves who may touch what.
  */
 #ifndef VGPUD_ENGINE_H
 #define VGPUD_ENGINE_H
@@ -67,7 +68,8 @@ struct vm {
     bool retired;
     bool settling; /* much changes at once: workers are seen to at its end */
     bool starved;  /* a transport waits for a slot */
-    struct vm *starved_next;
+    bool in_line;  /* for one of those that all share: in the mediator's list */
+    struct vm *starved_next, *starved_prev;
 
     struct sched_vm sched;
     struct worker_link link[2];     /* by enum mediator_lane */
@@ -80,9 +82,7 @@ struct vm {
     uint32_t free_slots;     /* head of the list, NO_SLOT = empty */
     uint32_t in_use;
 
-    /* Events that a client can cause at will, see vm_event(). */
-    uint64_t events_from_ns;
-    uint32_t events_sent;
+    struct journal_bucket events; /* that a client can cause at will, see vm_event() */
 
     struct own_limits own_limits;
 
@@ -93,9 +93,7 @@ struct vm {
 
     struct request *waiter[VGPU_TIMELINES_MAX]; /* by timeline */
     uint32_t waiters;
-    /* Urgent requests of this period, see urgent.c. */
-    uint64_t urgent_from_ns;
-    uint32_t urgent_count;
+    struct journal_bucket urgent; /* of requests that are answered at once, see urgent.c */
 };
 
 /* The device. One VM has it at a time. */
@@ -164,10 +162,10 @@ uint32_t request_limit(const struct vm *vm);
 uint64_t request_left_ns(const struct journal_slot *slot);
 uint32_t request_budget_us(const struct request *r);
 void request_starve(struct vm *vm);
-void request_forget_starved(struct mediator *m, struct vm *vm);
+void request_forget_starved(struct vm *vm);
+void request_feed(struct vm *vm);
 struct stream *stream_get(struct vm *vm, const struct journal_slot *slot);
 void stream_put(struct vm *vm, struct stream *stream);
-uint8_t request_first_lane(const struct journal_slot *slot);
 struct request *request_of_unit(struct sched_unit *unit);
 void request_set_state(struct request *r, enum request_state state);
 
@@ -201,7 +199,6 @@ void quarantine_report(const struct vm *vm, struct mediator_vm_stats *out);
 void executor_enqueue(struct request *r);
 void executor_run(struct mediator *m);
 void executor_take_replies(struct vm *vm, struct worker_link *link);
-void executor_want_worker(struct vm *vm, struct worker_link *link);
 void executor_see_to_workers(struct vm *vm);
 void executor_doom(struct vm *vm, struct worker_link *link, enum mediator_fault fault);
 uint64_t executor_settle(struct request *r, uint64_t now_ns);

@@ -8,8 +8,9 @@
  *
  * The device belongs to one VM at a time. The scheduler says whose turn it is; further units of that
  * VM are queued behind the first one, up to units_in_flight (more when they are very short), until its
- * quantum is used up or a higher class waits. When all of them are back the scheduler is asked again. A unit is charged from the
- * moment it could run, max(its dispatch, the completion before it), to its reply, by the engine's clock.
+ * quantum is used up or a higher class waits. When all of them are back the scheduler is asked again.
+ * A unit is charged from the moment it could run, max(its dispatch, the completion before it), to its
+ * reply, by the engine's clock.
  *
  * A reply says DONE, or that the unit is not finished: CONTINUE and BOUNCED put it back to the head of
  * its stream, NEED_BUILD into the build lane, where one unit of a VM at a time goes to the VM's build
@@ -47,8 +48,8 @@ static uint64_t later(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/** executor_want_worker() - There is work: if nobody is there to do it, say so */
-void executor_want_worker(struct vm *vm, struct worker_link *link)
+/* There is work: if nobody is there to do it, say so. */
+static void want_worker(struct vm *vm, struct worker_link *link)
 {
     if (link->channel || link->wanted || vm->retired)
         return;
@@ -56,12 +57,12 @@ void executor_want_worker(struct vm *vm, struct worker_link *link)
     vm_event(vm, MEDIATOR_WORKERS, link->lane, 0);
 }
 
-/** executor_see_to_workers() - What is ready must have somebody to do it; called when that may have changed */
+/** executor_see_to_workers() - What has become ready must have somebody to do it */
 void executor_see_to_workers(struct vm *vm)
 {
     for (int lane = 0; !vm->settling && lane < SCHED_LANES; lane++)
         if (vm->sched.party[lane].ready_count)
-            executor_want_worker(vm, &vm->link[lane]);
+            want_worker(vm, &vm->link[lane]);
 }
 
 /** executor_doom() - Give up a worker; the control plane has it killed */
@@ -386,7 +387,7 @@ static void take_all_replies(struct mediator *m)
 void executor_enqueue(struct request *r)
 {
     if (r->unit.lane < SCHED_LANES)
-        executor_want_worker(r->vm, link_for(r->vm, r->unit.lane));
+        want_worker(r->vm, link_for(r->vm, r->unit.lane));
 }
 
 /* Have the reactor come back without waiting. Return: false = there is nothing to do that by */

@@ -24,13 +24,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bucket.h"
 #include "engine.h"
 #include "faults.h"
-#include "hold.h"
 #include "tenants.h"
 
-#define EVENTS_PER_PERIOD 64u
-#define EVENTS_PERIOD_NS  10000000000u
+#define EVENTS_PER_S 6u
+#define EVENTS_BURST 64u
 
 _Static_assert((int)SCHED_SCOPE_GLOBAL == (int)MEDIATOR_SCOPE_GLOBAL, "scopes have one number");
 
@@ -176,18 +176,18 @@ int transport_interrupt(struct transport *t, int eventfd)
 
 /*
  * A client can cause faults and connections as fast as it likes; each event is a line of the log and
- * work for the control plane. So a VM has EVENTS_PER_PERIOD of those, and beyond that they are only
+ * work for the control plane. So a VM has EVENTS_PER_S of those, and beyond that they are only
  * counted. What the control plane must act on is never held back.
  */
 static bool may_tell(struct vm *vm, enum mediator_event_type type, uint64_t now_ns)
 {
     if (type == MEDIATOR_WORKERS || type == MEDIATOR_QUARANTINED)
         return true;
-    if (now_ns - vm->events_from_ns >= EVENTS_PERIOD_NS) {
-        vm->events_from_ns = now_ns;
-        vm->events_sent = 0;
-    }
-    return vm->events_sent++ < EVENTS_PER_PERIOD;
+    bucket_set(&vm->events, EVENTS_PER_S, EVENTS_BURST, now_ns);
+    if (bucket_wait_us(&vm->events, now_ns))
+        return false;
+    bucket_take(&vm->events, now_ns);
+    return true;
 }
 
 void vm_event(struct vm *vm, enum mediator_event_type type, uint64_t a, uint64_t b)
@@ -213,38 +213,6 @@ void transport_fault(struct transport *t, enum mediator_fault fault, uint64_t de
 void transport_mismatch(struct transport *t)
 {
     t->vm->stats.mismatches++;
-}
-
-static const char *held_name(const struct transport *t)
-{
-    return t->ops->id == MEDIATOR_STUB ? "stub-connection" : "ring-connection";
-}
-
-int transport_hold(struct transport *t, int fd)
-{
-    const struct vm *vm = t->vm;
-
-    return vm->mediator->hold_fd < 0
-               ? 0
-               : hold_fd(vm->mediator->hold_fd, vm->identity.uuid, held_name(t), fd);
-}
-
-void transport_drop(struct transport *t)
-{
-    const struct vm *vm = t->vm;
-
-    if (vm->mediator->hold_fd >= 0)
-        hold_drop(vm->mediator->hold_fd, vm->identity.uuid, held_name(t));
-}
-
-void transport_hang_up(struct transport *t, int fd)
-{
-    closer_hang_up(&t->vm->mediator->closer, fd);
-}
-
-struct closer *transport_closer(struct transport *t)
-{
-    return &t->vm->mediator->closer;
 }
 
 const struct mediator_vm *transport_identity(const struct transport *t)

@@ -49,6 +49,13 @@ static uint32_t pop_free(struct vm *vm)
     return vm->journal->slots_used++;
 }
 
+/* What a new request waits for. */
+static uint8_t first_lane(const struct journal_slot *slot)
+{
+    return slot->kind == REQUEST_NOP || slot->kind == REQUEST_DEVICE_INFO ? SCHED_INSTANT
+                                                                          : SCHED_EXEC;
+}
+
 /**
  * request_take() - Turn what a transport received into a request, state RECEIVED
  *
@@ -93,45 +100,41 @@ struct request *request_take(struct vm *vm, struct transport *t,
         memcpy(journal_waits(vm->journal, index), what->waits,
                what->wait_count * sizeof(*what->waits));
     memcpy(slot->args, what->args, sizeof(slot->args));
-    slot->lane = request_first_lane(slot);
+    slot->lane = first_lane(slot);
     request_set_state(r, REQUEST_RECEIVED);
     vm->in_use++;
     vm->mediator->in_use++;
     return r;
 }
 
-/** request_first_lane() - What a new request waits for */
-uint8_t request_first_lane(const struct journal_slot *slot)
+/** request_forget_starved() - It waits for a slot no more */
+void request_forget_starved(struct vm *vm)
 {
-    return slot->kind == REQUEST_NOP || slot->kind == REQUEST_DEVICE_INFO ? SCHED_INSTANT
-                                                                          : SCHED_EXEC;
+    struct mediator *m = vm->mediator;
+
+    vm->starved = false;
+    if (!vm->in_line)
+        return;
+    vm->in_line = false;
+    if (vm->starved_prev)
+        vm->starved_prev->starved_next = vm->starved_next;
+    else
+        m->starved = vm->starved_next;
+    if (vm->starved_next)
+        vm->starved_next->starved_prev = vm->starved_prev;
+    else
+        m->starved_last = vm->starved_prev;
 }
 
-static void feed(struct vm *vm)
+/** request_feed() - There may be a slot for it: if it waits for one, it may look */
+void request_feed(struct vm *vm)
 {
-    vm->starved = false;
+    if (!vm->starved)
+        return;
+    request_forget_starved(vm);
     for (int i = 0; i < 3; i++)
         if (vm->transport[i])
             transport_wake(vm->transport[i]);
-}
-
-/** request_forget_starved() - Take a VM out of the line of those that wait for a slot */
-void request_forget_starved(struct mediator *m, struct vm *vm)
-{
-    struct vm *before = NULL;
-
-    for (struct vm *at = m->starved; at; before = at, at = at->starved_next) {
-        if (at != vm)
-            continue;
-        if (before)
-            before->starved_next = vm->starved_next;
-        else
-            m->starved = vm->starved_next;
-        if (m->starved_last == vm)
-            m->starved_last = before;
-        vm->starved = false;
-        return;
-    }
 }
 
 /*
@@ -144,16 +147,9 @@ static void feed_starved(struct mediator *m, struct vm *vm)
     uint32_t limit = m->config.max_queued_total;
     uint32_t room = m->in_use < limit ? limit - m->in_use : 0;
 
-    if (vm->starved) {
-        request_forget_starved(m, vm);
-        feed(vm);
-    }
-    while (m->starved && room--) {
-        struct vm *first = m->starved;
-
-        request_forget_starved(m, first);
-        feed(first);
-    }
+    request_feed(vm);
+    while (m->starved && room--)
+        request_feed(m->starved);
 }
 
 /** request_free() - Give the slot back; its state is FREE already. Wakes who waits for one */
@@ -167,11 +163,15 @@ void request_free(struct request *r)
     vm->free_slots = (uint32_t)(r - vm->request);
     vm->in_use--;
     m->in_use--;
-    if (m->starved)
-        feed_starved(m, vm);
+    feed_starved(m, vm);
 }
 
-/** request_starve() - A transport has something and there is no slot: tell it when there is one */
+/**
+ * request_starve() - A transport has something and there is no slot: tell it when there may be one
+ *
+ * Who has all that are its own waits for one of those; in line stands only who waits for what all
+ * share, so that an answer to one VM wakes no other for nothing.
+ */
 void request_starve(struct vm *vm)
 {
     struct mediator *m = vm->mediator;
@@ -179,8 +179,12 @@ void request_starve(struct vm *vm)
     if (vm->starved)
         return;
     vm->starved = true;
+    if (vm->in_use >= request_limit(vm))
+        return;
+    vm->in_line = true;
     vm->starved_next = NULL;
-    if (m->starved)
+    vm->starved_prev = m->starved_last;
+    if (m->starved_last)
         m->starved_last->starved_next = vm;
     else
         m->starved = vm;

@@ -162,7 +162,7 @@ void scheduler_satisfied(struct scheduler *s, struct sched_unit *unit)
     sched_stream_update(s, unit->stream);
 }
 
-/** scheduler_settle() - A queued unit is not to run: it keeps its place, and needs but to come to the head */
+/** scheduler_settle() - A queued unit is not to run: it only keeps its place */
 void scheduler_settle(struct scheduler *s, struct sched_unit *unit)
 {
     unit->lane = SCHED_INSTANT;

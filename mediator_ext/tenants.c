@@ -137,7 +137,7 @@ static void vm_free(struct vm *vm)
     struct mediator *m = vm->mediator;
 
     close_transports(vm);
-    request_forget_starved(m, vm);
+    request_forget_starved(vm);
     for (int lane = 0; lane < SCHED_LANES; lane++)
         worker_link_detach(&vm->link[lane], &m->reactor);
     m->in_use -= vm->in_use;
@@ -304,6 +304,7 @@ int tenants_vm_set(struct vm *vm, const struct mediator_vm *identity)
             transport_wake(vm->transport[i]); /* there may be more room now */
         }
     completion_advance_all(vm);
+    request_feed(vm); /* its limit may be a higher one */
     return 0;
 }
 

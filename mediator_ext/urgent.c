@@ -5,33 +5,31 @@
  *
  * These are how a guest gets out of what it has got itself into, so they wait for nothing: not for
  * their turn, not for a slot (the last one is theirs), not for their pool to be enabled. They cost
- * the reactor time that nobody is charged for; so a VM has URGENT_PER_PERIOD of them, and is told
- * when the next one may come.
+ * the reactor time that nobody is charged for; so a VM has URGENT_PER_S of them, and is told when the
+ * next one may come.
  *
  * Each can be done twice with the same outcome, or nearly: an engine that was killed in the middle
  * does it again.
  */
+#include "bucket.h"
 #include "engine.h"
 
 #include <time.h>
 
-#define URGENT_PERIOD_NS  1000000u
-#define URGENT_PER_PERIOD 64u
+#define URGENT_PER_S 10000u
+#define URGENT_BURST 64u
 
 /** urgent_admit() - May this VM have one more? Return: VGPU_OK, or VGPU_RATE and @retry_after_us */
 enum vgpu_status urgent_admit(struct vm *vm, uint32_t *retry_after_us)
 {
-    uint64_t now_ns = engine_now_ns(), passed_ns = now_ns - vm->urgent_from_ns;
+    uint64_t now_ns = engine_now_ns();
 
-    if (passed_ns >= URGENT_PERIOD_NS) {
-        vm->urgent_from_ns = now_ns;
-        vm->urgent_count = 0;
-        passed_ns = 0;
-    }
-    if (vm->urgent_count++ < URGENT_PER_PERIOD)
-        return VGPU_OK;
-    *retry_after_us = (uint32_t)((URGENT_PERIOD_NS - passed_ns) / 1000) + 1;
-    return VGPU_RATE;
+    bucket_set(&vm->urgent, URGENT_PER_S, URGENT_BURST, now_ns);
+    *retry_after_us = bucket_wait_us(&vm->urgent, now_ns);
+    if (*retry_after_us)
+        return VGPU_RATE;
+    bucket_take(&vm->urgent, now_ns);
+    return VGPU_OK;
 }
 
 static bool is_meant(const struct request *r, const struct journal_slot *cancel)
