@@ -4,14 +4,21 @@ Over the stub socket it is compared with a bare Unix-socket ping-pong of as many
 ring with a bare eventfd ping-pong that copies a 64-byte entry through shared memory each way. All
 of them run in one process, in rounds that take turns (roundtrip_main.c). The backend is the null
 one: nothing of a device is measured.
+
+Whether both ends are on one CPU or on two decides more than anything else: waking a CPU that idles
+can cost twenty times the rest, in a virtual machine above all. So both are measured, with vgpud and
+the other ends of the baselines on the same CPU, and never left to the kernel's choice.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
 
 from tests.bench.result import BenchResult, Row
 from tests.daemon_under_test import ROOT, RunningDaemon, running_vgpud
@@ -24,12 +31,21 @@ TIMEOUT_S = 240.0
 Series = dict[str, float]
 
 
-def measured(daemon: RunningDaemon) -> dict[str, Series]:
-    """Register a VM and run the driver on its sockets; raises RuntimeError when either fails."""
-    if not DRIVER.exists():
-        raise RuntimeError(f"{DRIVER} is not built: make -C mediator_ext bench")
+@contextlib.contextmanager
+def staying_on(cpu: int) -> Iterator[None]:
+    """What is started in the `with` block runs on one CPU."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def registered(daemon: RunningDaemon) -> Path:
+    """Register a VM; the directory of its sockets. Raises RuntimeError when that fails."""
     vm_uuid = str(uuid.uuid4())
-    registered = daemon.admin(
+    done = daemon.admin(
         "register-vm",
         f"--vm-uuid={vm_uuid}",
         "--vm-name=bench",
@@ -37,14 +53,18 @@ def measured(daemon: RunningDaemon) -> dict[str, Series]:
         "--priority=high",
         f"--peer=uid:{os.getuid()}",
     )
-    if registered.returncode != 0:
-        raise RuntimeError(f"vgpu-admin register-vm: {registered.stderr}{registered.stdout}")
-    sockets = daemon.run_dir / "vms" / vm_uuid
+    if done.returncode != 0:
+        raise RuntimeError(f"vgpu-admin register-vm: {done.stderr}{done.stdout}")
+    return daemon.run_dir / "vms" / vm_uuid
+
+
+def measured(sockets: Path, guest_cpu: int) -> dict[str, Series]:
+    """Run the driver, its guest's end on a CPU; raises RuntimeError when it fails."""
     run = subprocess.run(
         [
             DRIVER,
             *("--stub", sockets / "stub.sock", "--ring", sockets / "ring.sock"),
-            *("--rounds", str(ROUNDS), "--count", str(TURNS)),
+            *("--rounds", str(ROUNDS), "--count", str(TURNS), "--guest-cpu", str(guest_cpu)),
         ],
         capture_output=True,
         text=True,
@@ -57,8 +77,8 @@ def measured(daemon: RunningDaemon) -> dict[str, Series]:
     return series
 
 
-def rows(series: dict[str, Series]) -> tuple[Row, ...]:
-    """The table: times against their baselines, then rates."""
+def rows(series: dict[str, Series], where: str) -> list[Row]:
+    """The table: times against their baselines, then rates; `where` says which CPUs."""
     compared = (
         ("stub_nop", "no-op over the stub socket", "socket", "bare Unix socket"),
         ("ring_nop", "no-op over the ring", "eventfd", "bare eventfd"),
@@ -71,7 +91,13 @@ def rows(series: dict[str, Series]) -> tuple[Row, ...]:
         ),
     )
     found = [
-        Row(f"{what}, {label}", series[name][key], unit, f"{against}, {label}", series[base][key])
+        Row(
+            f"{what}, {where}, {label}",
+            series[name][key],
+            unit,
+            f"{against}, {where}, {label}",
+            series[base][key],
+        )
         for name, what, base, against in compared
         for key, label, unit in (
             ("p50_us", "p50", "us"),
@@ -80,21 +106,28 @@ def rows(series: dict[str, Series]) -> tuple[Row, ...]:
         )
     ]
     found += [
-        Row(what, series[name]["per_second"], "requests/s")
+        Row(f"{what}, {where}", series[name]["per_second"], "requests/s")
         for name, what in (
             ("ring_nop_batch_64", "no-ops over the ring, 64 at a time"),
             ("ring_worker_nop_batch_64", "no-ops through the worker, 64 at a time"),
         )
     ]
-    return tuple(found)
+    return found
 
 
 def run() -> BenchResult:
     """Start a vgpud on the null backend and measure; blocks for some ten seconds."""
-    with running_vgpud() as daemon:
-        series = measured(daemon)
+    if not DRIVER.exists():
+        raise RuntimeError(f"{DRIVER} is not built: make -C mediator_ext bench")
+    host_cpu, *others = sorted(os.sched_getaffinity(0))
+    found: list[Row] = []
+    with staying_on(host_cpu), running_vgpud() as daemon:
+        sockets = registered(daemon)
+        found += rows(measured(sockets, host_cpu), "one CPU")
+        if others:
+            found += rows(measured(sockets, others[0]), "two CPUs")
     return BenchResult(
-        rows=rows(series),
+        rows=tuple(found),
         notes=(
             f"{ROUNDS} rounds of {TURNS} turns each, all series taking turns in one process",
             "bars: stub p50 <= 1.5x its baseline; through the worker >= 1 M/s 64 at a time, "

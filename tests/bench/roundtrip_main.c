@@ -12,6 +12,7 @@
  *     eventfd    a 64-byte entry through shared memory and an eventfd, each way
  */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -283,9 +284,18 @@ static uint64_t option(const char *text, uint64_t max)
     return value;
 }
 
+static void stay_on(int cpu)
+{
+    cpu_set_t one;
+
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    must(sched_setaffinity(0, sizeof(one), &one) == 0, "sched_setaffinity");
+}
+
 int main(int argc, char **argv)
 {
-    const char *stub = NULL, *ring = NULL;
+    const char *stub = NULL, *ring = NULL, *guest_cpu = NULL;
     uint64_t rounds = 40, count = 250, *took_ns[LENGTH(all_series)];
     struct bench bench = {0};
 
@@ -298,13 +308,17 @@ int main(int argc, char **argv)
             rounds = option(argv[i + 1], 10000);
         else if (!strcmp(argv[i], "--count"))
             count = option(argv[i + 1], 100000);
+        else if (!strcmp(argv[i], "--guest-cpu"))
+            guest_cpu = argv[i + 1];
         else
             fail(argv[i], "there is no such option");
     }
     if (!stub || !ring || argc % 2 == 0)
-        fail("usage", "--stub PATH --ring PATH [--rounds R] [--count N]");
+        fail("usage", "--stub PATH --ring PATH [--rounds R] [--count N] [--guest-cpu N]");
     start_socket(&bench);
     start_eventfd(&bench);
+    if (guest_cpu) /* the other ends of the baselines stay where vgpud is */
+        stay_on(strcmp(guest_cpu, "0") ? (int)option(guest_cpu, CPU_SETSIZE - 1) : 0);
     connect_all(&bench, stub, ring);
     for (size_t s = 0; s < LENGTH(all_series); s++) {
         took_ns[s] = calloc(rounds * count, sizeof(*took_ns[s]));
