@@ -11,8 +11,8 @@
  */
 #include "engine.h"
 
-/* Give the answer that is in the slot, and the slot back. Return: was there anybody to give it to? */
-static bool finish(struct request *r, enum vgpu_status status)
+/* Give the answer that is in the slot. Return: was there anybody to give it to? */
+static bool answer(struct request *r, enum vgpu_status status, uint64_t now_ns)
 {
     struct vm *vm = r->vm;
     struct journal_slot *slot = r->slot;
@@ -21,7 +21,7 @@ static bool finish(struct request *r, enum vgpu_status status)
 
     slot->status = (uint16_t)status;
     if (slot->end_ns == 0)
-        slot->end_ns = engine_now_ns();
+        slot->end_ns = now_ns;
     if (slot->start_ns == 0)
         slot->start_ns = slot->end_ns;
     if (there) {
@@ -33,31 +33,24 @@ static bool finish(struct request *r, enum vgpu_status status)
     } else {
         request_set_state(r, REQUEST_FREE);
     }
-    request_free(r);
     return there;
 }
 
 static void finish_accepted(struct request *r, enum vgpu_status status)
 {
-    struct mediator_vm_stats *stats = &r->vm->stats;
-    struct mediator *m = r->vm->mediator;
+    /* What a worker had is finished when its last unit came back; that clock has been read. */
+    uint64_t now_ns = r->settled_ns ? r->settled_ns : engine_now_ns();
 
-    if (!finish(r, status)) {
-        stats->dropped++;
-        return;
-    }
-    m->answered++;
-    if (status == VGPU_OK)
-        stats->completed++;
-    else
-        stats->failed++;
+    account_finished(r, status, answer(r, status, now_ns), now_ns);
+    request_free(r);
 }
 
 /** completion_refuse() - Answer a request that was not accepted through the slot that it has */
 void completion_refuse(struct request *r, enum vgpu_status status)
 {
     r->slot->signal = 0; /* it may be submitted again */
-    finish(r, status);
+    answer(r, status, engine_now_ns());
+    request_free(r);
 }
 
 /* Answer what needs nothing but its turn, then let go of an empty stream. */

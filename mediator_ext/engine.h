@@ -2,7 +2,8 @@
  * engine.h - The engine's own structures, shared by its parts
  *
  * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, executor.c, workers.c,
- * completion.c, recover.c and nobody else. All of it belongs to the reactor thread, but for
+ * completion.c, recover.c, account.c, snapshot.c and
+ * nobody else. All of it belongs to the reactor thread, but for
  * `events` (event_ring.h) and `control` (control.h), which say themselves who may touch what.
  */
 #ifndef VGPUD_ENGINE_H
@@ -14,6 +15,7 @@
 #include "closer.h"
 #include "control.h"
 #include "event_ring.h"
+#include "histogram.h"
 #include "interrupter.h"
 #include "journal.h"
 #include "mediator.h"
@@ -34,6 +36,9 @@ struct request {
     struct sched_unit unit; /* must be first */
     struct journal_slot *slot;
     struct vm *vm;
+    uint64_t device_ns;  /* charged so far */
+    uint64_t settled_ns; /* when its last unit came back; 0 = it is out, or was queued since */
+    uint32_t dispatches;
     uint32_t next_free;
     bool live; /* slot is in use */
     /* timelines.c: what it waits for, in the list of that timeline. */
@@ -47,9 +52,19 @@ struct stream {
     uint64_t key;
 };
 
+/* 3,240 bytes. A VM has one and a pool has one: 3.2 MiB for 1,024 VMs, of which a VM that was never
+ * served touches nothing. */
+struct times {
+    struct histogram wait;
+    struct histogram run;
+    struct histogram total;
+};
+
 struct pool {
     struct sched_pool sched; /* must be first */
     uint8_t id;
+    struct mediator_pool_stats stats; /* counters */
+    struct times times;
 };
 
 struct vm {
@@ -86,6 +101,7 @@ struct vm {
     /* Urgent requests of this period, see urgent.c. */
     uint64_t urgent_from_ns;
     uint32_t urgent_count;
+    struct times times;
 };
 
 /* The device. One VM has it at a time. */
@@ -171,6 +187,14 @@ void executor_doom(struct vm *vm, struct worker_link *link, enum mediator_fault 
 uint64_t executor_settle(struct request *r, uint64_t now_ns);
 void executor_adopt(struct request *r);
 bool executor_idle(const struct mediator *m);
+
+/* account.c */
+void account_received(struct vm *vm);
+void account_refused(struct vm *vm);
+void account_fault(struct vm *vm);
+void account_started(struct request *r, uint64_t wait_ns);
+void account_charged(struct request *r, uint64_t cost_ns);
+void account_finished(struct request *r, enum vgpu_status status, bool answered, uint64_t now_ns);
 
 /* workers.c */
 int workers_timeout_ms(const struct mediator *m, uint64_t now_ns);

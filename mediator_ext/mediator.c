@@ -62,7 +62,7 @@ static void enqueue(struct vm *vm, struct request *r, struct stream *stream)
 static bool refuse(struct transport *t, const struct request_received *what, struct request *r,
                    enum vgpu_status status, uint32_t retry_after_us)
 {
-    t->vm->stats.refused++;
+    account_refused(t->vm);
     if (r && t->ops->refuse) {
         request_set_state(r, REQUEST_FREE);
         request_free(r);
@@ -91,6 +91,7 @@ bool submit(struct transport *t, const struct request_received *what)
     struct stream *stream;
     struct request *r;
 
+    account_received(vm);
     if (status == VGPU_OK)
         status = is_urgent(what) ? urgent_admit(vm, &retry_after_us)
                                  : admission_check(vm, t->ops->refuse != NULL, &retry_after_us);
@@ -195,7 +196,7 @@ void vm_event(struct vm *vm, enum mediator_event_type type, uint64_t a, uint64_t
 
 void vm_fault(struct vm *vm, enum mediator_fault fault, uint64_t detail)
 {
-    vm->stats.faults++;
+    account_fault(vm);
     vm_event(vm, MEDIATOR_FAULT, fault, detail);
 }
 

@@ -81,7 +81,21 @@ struct mediator_worker {
     int doorbell; /* eventfd */
 };
 
+/* How long requests took. A quantile is within 1/16 of what it is (below 1,024 ns: within 64 ns),
+ * the rest is exact. */
+struct mediator_times {
+    uint64_t count;
+    uint64_t sum_ns;
+    uint64_t p50_ns;
+    uint64_t p95_ns;
+    uint64_t p99_ns;
+    uint64_t max_ns;
+};
+
+/* Counted since the engine started; what it took up from the last one counts as submitted.
+ * submitted = completed + failed + refused + dropped + queued + running. */
 struct mediator_vm_stats {
+    uint64_t submitted;
     uint64_t completed;  /* answered with status OK */
     uint64_t failed;     /* answered with another status after having been accepted */
     uint64_t refused;    /* answered without having been accepted */
@@ -90,9 +104,9 @@ struct mediator_vm_stats {
     uint64_t mismatches; /* headers whose pool or priority is not what the store says */
     uint64_t device_ns;  /* occupancy that was charged */
     uint64_t build_ns;
-    uint64_t wait_ns_total; /* arrival to first dispatch */
-    uint64_t wait_ns_max;
-    uint64_t waited; /* requests that wait_ns_total sums over */
+    struct mediator_times wait;  /* arrival to first dispatch, of what was dispatched */
+    struct mediator_times run;   /* occupancy that was charged, of what was dispatched */
+    struct mediator_times total; /* arrival to answer, of what was accepted and answered */
     uint32_t queued;
     uint32_t running;
     uint32_t stub_connected;
@@ -101,6 +115,25 @@ struct mediator_vm_stats {
     uint32_t worker_id[2];
     uint32_t worker_wanted[2]; /* there is work and nobody to do it */
     uint32_t worker_doomed[2]; /* it broke the rules or took too long: kill it */
+    uint32_t vm;               /* handle */
+    uint32_t pool_id;
+};
+
+/* What was counted of the VMs of a pool while they were in it; they may be elsewhere by now. What is
+ * queued and running in a pool is so in its VMs. */
+struct mediator_pool_stats {
+    uint64_t submitted;
+    uint64_t completed;
+    uint64_t failed;
+    uint64_t refused;
+    uint64_t dropped;
+    uint64_t faults;
+    uint64_t device_ns;
+    uint64_t build_ns;
+    struct mediator_times wait;
+    struct mediator_times run;
+    struct mediator_times total;
+    uint32_t pool_id;
 };
 
 struct mediator_stats {
@@ -207,6 +240,10 @@ int mediator_worker_refused(struct mediator *m, uint32_t handle, int lane, uint3
 int mediator_vm_layout(struct mediator *m, uint32_t handle, uint64_t out[5]);
 
 int mediator_vm_stats(struct mediator *m, uint32_t handle, struct mediator_vm_stats *out);
+/* The same of all VMs, or of all pools, up to @max of them. The numbers of each are of one moment,
+ * those of different ones some turns apart: each turn gives a bounded part. Return: how many. */
+int mediator_vms_stats(struct mediator *m, struct mediator_vm_stats *out, uint32_t max);
+int mediator_pools_stats(struct mediator *m, struct mediator_pool_stats *out, uint32_t max);
 int mediator_stats(struct mediator *m, struct mediator_stats *out);
 /* cffi:end */
 

@@ -137,6 +137,7 @@ int recover(struct vm *vm)
         r->live = true;
         vm->in_use++;
         vm->mediator->in_use++;
+        account_received(vm);
         if (state == REQUEST_QUEUED)
             vm->stats.queued++;
         else if (state == REQUEST_RUNNING || state == REQUEST_CANCELLED)

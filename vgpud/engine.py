@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vgpud.config import Config
+from vgpud.engine_status import pool_statuses, vm_status
 from vgpud.errors import EngineError, SpawnerError
 from vgpud.mediator import Event, EventType, Fault, LayoutMismatchError, Mediator, Transport
 from vgpud.model.engine import EngineSnapshot, VmStatus
@@ -191,16 +192,25 @@ class HostEngine:
             self._workforce.retire(tenant)
 
     def snapshot(self) -> EngineSnapshot:
-        """Reads all counters at one moment."""
+        """Reads all counters. What is queued in a pool is so in the VMs of the same snapshot."""
         counters = self._mediator.counters()
+        vms, pools = self._mediator.all_vm_counters(), self._mediator.all_pool_counters()
+        # A VM that was removed may still wait for the end of its worker: nobody asks for it.
+        known = [(entry, c) for c in vms if (entry := self._by_handle.get(c.handle)) is not None]
         return EngineSnapshot(
             running=self._running,
             draining=self._draining,
             device=self._device.status,
-            vms={uuid: self._status(entry) for uuid, entry in self._entries.items()},
+            vms={entry.vm.vm_uuid: vm_status(c) for entry, c in known},
+            pools=pool_statuses(pools, [(entry.vm.pool_id, c) for entry, c in known]),
             events_dropped=counters.events_dropped,
             requests_total=counters.answered,
         )
+
+    def vm_status(self, vm_uuid: str) -> VmStatus | None:
+        """Reads the counters of one VM; None while the engine does not know it."""
+        entry = self._entries.get(vm_uuid)
+        return vm_status(self._mediator.vm_counters(entry.tenant.handle)) if entry else None
 
     # --- VMs ----------------------------------------------------------------------------------
 
@@ -261,23 +271,6 @@ class HostEngine:
         if not self._mediator.remove_vm(tenant.handle):
             log.error("VM %s: the engine still waits for a worker of it", tenant.vm_uuid)
         os.close(tenant.ring)
-
-    def _status(self, entry: _Entry) -> VmStatus:
-        c = self._mediator.vm_counters(entry.tenant.handle)
-        return VmStatus(
-            connected_stub=c.stub_connected,
-            connected_ring=c.ring_connected,
-            queued=c.queued,
-            running=c.running,
-            completed=c.completed,
-            refused=c.refused,
-            failed=c.failed,
-            faults=c.faults,
-            worker_pid=c.launch.pid,
-            gpu_time_ns=c.device_ns,
-            wait_ns_total=c.wait_ns_total,
-            wait_ns_max=c.wait_ns_max,
-        )
 
     # --- news ---------------------------------------------------------------------------------
 

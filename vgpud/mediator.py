@@ -15,10 +15,11 @@ from typing import Any
 
 from vgpud import _mediator
 from vgpud.errors import EngineError
+from vgpud.mediator_values import pool_counters_of, vm_counters_of
 from vgpud.model.mediation import (
     EngineCounters,
     EngineLimits,
-    LaneStatus,
+    PoolCounters,
     RingLayout,
     VmCounters,
     VmFds,
@@ -29,6 +30,7 @@ ffi: Any = _mediator.ffi
 lib: Any = _mediator.lib
 
 MAX_PAIRS = 64
+MAX_POOLS = 256
 EVENTS_AT_ONCE = 512
 
 
@@ -268,31 +270,22 @@ class Mediator:
         """The counters and the state of one VM."""
         s = ffi.new("struct mediator_vm_stats *")
         _check(lib.mediator_vm_stats(self._m, handle, s), f"read the counters of VM {handle}")
-        lanes = [
-            LaneStatus(
-                s.worker_pid[i], s.worker_id[i], bool(s.worker_wanted[i]), bool(s.worker_doomed[i])
-            )
-            for i in Lane
-        ]
-        return VmCounters(
-            completed=s.completed,
-            failed=s.failed,
-            refused=s.refused,
-            dropped=s.dropped,
-            faults=s.faults,
-            mismatches=s.mismatches,
-            device_ns=s.device_ns,
-            build_ns=s.build_ns,
-            wait_ns_total=s.wait_ns_total,
-            wait_ns_max=s.wait_ns_max,
-            waited=s.waited,
-            queued=s.queued,
-            running=s.running,
-            stub_connected=bool(s.stub_connected),
-            ring_connected=bool(s.ring_connected),
-            launch=lanes[Lane.LAUNCH],
-            build=lanes[Lane.BUILD],
+        return vm_counters_of(s)
+
+    def all_vm_counters(self) -> list[VmCounters]:
+        """The same of all VMs; takes a few turns of the reactor for each hundred."""
+        room = self.counters().vms
+        table = ffi.new("struct mediator_vm_stats[]", room)
+        count = _check(lib.mediator_vms_stats(self._m, table, room), "read the counters of the VMs")
+        return [vm_counters_of(table[i]) for i in range(count)]
+
+    def all_pool_counters(self) -> list[PoolCounters]:
+        """The counters of all pools."""
+        table = ffi.new("struct mediator_pool_stats[]", MAX_POOLS)
+        count = _check(
+            lib.mediator_pools_stats(self._m, table, MAX_POOLS), "read the counters of the pools"
         )
+        return [pool_counters_of(table[i]) for i in range(count)]
 
     def counters(self) -> EngineCounters:
         """The counters of the whole engine."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from vgpud.errors import EngineError, ReconcileError, StoreError
-from vgpud.model.engine import EngineSnapshot
+from vgpud.model.engine import EngineSnapshot, VmStatus
 from vgpud.model.pool import Pool
 from vgpud.model.vm import Vm
 from vgpud.store.store import Store
@@ -50,7 +50,10 @@ class Engine(Protocol):
         """Forgets a VM, if it is known: answers what waits, ends worker and sockets."""
 
     def snapshot(self) -> EngineSnapshot:
-        """Reads all counters at one moment. Never raises."""
+        """Reads all counters. Never raises."""
+
+    def vm_status(self, vm_uuid: str) -> VmStatus | None:
+        """Reads the counters of one VM; None while the engine does not know it."""
 
 
 def pool_subject(pool_id: str) -> str:

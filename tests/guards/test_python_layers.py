@@ -30,6 +30,7 @@ LAYERS = {
     "vgpud.store": "store",
     "vgpud._mediator": "extension",
     "vgpud.mediator": "mediator",
+    "vgpud.mediator_values": "mediator",
     "vgpud.spawner": "spawner",
     "vgpud.inventory": "inventory",
     # What the engine lives on: files of VMs, workers, the device they will use.
@@ -41,6 +42,7 @@ LAYERS = {
     "vgpud.instance": "supply",
     "vgpud.qemu_account": "supply",
     "vgpud.engine": "supply",
+    "vgpud.engine_status": "supply",
     "vgpud.reconcile": "reconcile",
     "vgpud.names": "rules",
     "vgpud.pools": "rules",

@@ -22,7 +22,7 @@ from vgpud.control.listener import ControlListener
 from vgpud.control.policy import role_policy
 from vgpud.control.server import ControlServer
 from vgpud.errors import EngineError
-from vgpud.model.engine import DeviceStatus, EngineSnapshot, VmStatus
+from vgpud.model.engine import DeviceStatus, EngineSnapshot, PoolStatus, VmStatus
 from vgpud.model.pool import Pool
 from vgpud.model.vm import Vm
 from vgpud.reconcile import Reconciler
@@ -47,6 +47,7 @@ class EngineDouble:
     calls: list[str] = field(default_factory=list)
     broken: dict[str, OSError | EngineError] = field(default_factory=dict)
     live: dict[str, VmStatus] = field(default_factory=dict)
+    live_pools: dict[str, PoolStatus] = field(default_factory=dict)
 
     def set_pool(self, pool: Pool) -> None:
         self._note("set_pool", pool.pool_id)
@@ -68,8 +69,16 @@ class EngineDouble:
         device = DeviceStatus("Test Device", "null", 8 << 30, 2, True, "")
         vms = {vm_uuid: self.live.get(vm_uuid, VmStatus()) for vm_uuid in self.vms}
         return EngineSnapshot(
-            running=True, device=device, vms=vms, events_dropped=0, requests_total=7
+            running=True,
+            device=device,
+            vms=vms,
+            pools=self.live_pools,
+            events_dropped=0,
+            requests_total=7,
         )
+
+    def vm_status(self, vm_uuid: str) -> VmStatus | None:
+        return self.live.get(vm_uuid, VmStatus()) if vm_uuid in self.vms else None
 
     def _note(self, call: str, name: str) -> None:
         self.calls.append(f"{call} {name}")

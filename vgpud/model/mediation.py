@@ -82,9 +82,27 @@ class LaneStatus:
 
 
 @dataclass(frozen=True)
+class Times:
+    """How long requests took: count, sum and maximum exact, quantiles within 1/16."""
+
+    count: int = 0
+    sum_ns: int = 0
+    p50_ns: int = 0
+    p95_ns: int = 0
+    p99_ns: int = 0
+    max_ns: int = 0
+
+
+NO_TIMES = Times()
+"""Of what never happened."""
+
+
+@dataclass(frozen=True)
 class VmCounters:
     """Counters since the engine started, and level state; times in nanoseconds."""
 
+    handle: int
+    submitted: int
     completed: int
     failed: int
     refused: int
@@ -93,15 +111,33 @@ class VmCounters:
     mismatches: int
     device_ns: int
     build_ns: int
-    wait_ns_total: int
-    wait_ns_max: int
-    waited: int
+    wait: Times
+    run: Times
+    total: Times
     queued: int
     running: int
     stub_connected: bool
     ring_connected: bool
     launch: LaneStatus
     build: LaneStatus
+
+
+@dataclass(frozen=True)
+class PoolCounters:
+    """What was counted of the VMs of a pool while they were in it."""
+
+    pool_id: str
+    submitted: int
+    completed: int
+    failed: int
+    refused: int
+    dropped: int
+    faults: int
+    device_ns: int
+    build_ns: int
+    wait: Times
+    run: Times
+    total: Times
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,37 @@ class PriorityCounts(Record):
         return self.high + self.medium + self.low
 
 
+class RequestTimes(Record):
+    """How long requests took; as in `vgpud.model.mediation.Times`."""
+
+    count: int
+    sum_ns: int
+    p50_ns: int
+    p95_ns: int
+    p99_ns: int
+    max_ns: int
+
+
+class PoolLive(Record):
+    """What the engine counts for a pool; as in `vgpud.model.engine.PoolStatus`."""
+
+    queued: int
+    running: int
+    submitted: int
+    completed: int
+    refused: int
+    failed: int
+    dropped: int
+    faults: int
+    gpu_time_ns: int
+    build_time_ns: int
+    wait: RequestTimes
+    run: RequestTimes
+    total: RequestTimes
+
+
 class PoolState(Record):
-    """A pool and how many VMs it has."""
+    """A pool, how many VMs it has, and what the engine knows now if that was asked for."""
 
     pool_id: str
     pool_name: str | None
@@ -35,6 +64,7 @@ class PoolState(Record):
     created_at: str
     updated_at: str
     vms: PriorityCounts
+    live: PoolLive | None
 
 
 class VmLive(Record):
@@ -44,14 +74,18 @@ class VmLive(Record):
     connected_ring: bool
     queued: int
     running: int
+    submitted: int
     completed: int
     refused: int
     failed: int
+    dropped: int
     faults: int
     worker_pid: int
     gpu_time_ns: int
-    wait_ns_total: int
-    wait_ns_max: int
+    build_time_ns: int
+    wait: RequestTimes
+    run: RequestTimes
+    total: RequestTimes
 
 
 class VmState(Record):

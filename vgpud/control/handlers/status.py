@@ -29,7 +29,7 @@ def status(context: Context, call: Status) -> StatusReply:
             pending=[_sentence(failure) for failure in context.reconciler.pending],
         ),
         device=DeviceState(**asdict(engine.device)),
-        pools=[pool_state(pool, vms) for pool in context.store.list_pools()],
+        pools=[pool_state(pool, vms, engine) for pool in context.store.list_pools()],
         vms=vm_states(context, vms, engine),
     )
 

@@ -1,0 +1,68 @@
+"""What the C engine hands out, as values: one function for each structure of mediator.h."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vgpud.model.mediation import LaneStatus, PoolCounters, Times, VmCounters
+
+
+def times_of(c: Any) -> Times:
+    """Of a struct mediator_times."""
+    return Times(
+        count=c.count,
+        sum_ns=c.sum_ns,
+        p50_ns=c.p50_ns,
+        p95_ns=c.p95_ns,
+        p99_ns=c.p99_ns,
+        max_ns=c.max_ns,
+    )
+
+
+def vm_counters_of(c: Any) -> VmCounters:
+    """Of a struct mediator_vm_stats."""
+    launch, build = (
+        LaneStatus(
+            c.worker_pid[i], c.worker_id[i], bool(c.worker_wanted[i]), bool(c.worker_doomed[i])
+        )
+        for i in range(2)
+    )
+    return VmCounters(
+        handle=c.vm,
+        submitted=c.submitted,
+        completed=c.completed,
+        failed=c.failed,
+        refused=c.refused,
+        dropped=c.dropped,
+        faults=c.faults,
+        mismatches=c.mismatches,
+        device_ns=c.device_ns,
+        build_ns=c.build_ns,
+        wait=times_of(c.wait),
+        run=times_of(c.run),
+        total=times_of(c.total),
+        queued=c.queued,
+        running=c.running,
+        stub_connected=bool(c.stub_connected),
+        ring_connected=bool(c.ring_connected),
+        launch=launch,
+        build=build,
+    )
+
+
+def pool_counters_of(c: Any) -> PoolCounters:
+    """Of a struct mediator_pool_stats."""
+    return PoolCounters(
+        pool_id=chr(c.pool_id),
+        submitted=c.submitted,
+        completed=c.completed,
+        failed=c.failed,
+        refused=c.refused,
+        dropped=c.dropped,
+        faults=c.faults,
+        device_ns=c.device_ns,
+        build_ns=c.build_ns,
+        wait=times_of(c.wait),
+        run=times_of(c.run),
+        total=times_of(c.total),
+    )
