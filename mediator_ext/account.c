@@ -6,7 +6,8 @@
  * All counting is done here, at the few moments in the life of a request that matter: it has come,
  * was refused, was dispatched for the first time, was charged, is finished. Each counts for the VM
  * and for the pool that the VM is in at that moment; a VM that moves on leaves in its old pool what it
- * did there. Levels (queued, running) are kept by request_set_state(). No clock is read here.
+ * did there. Levels (queued, running) are kept by request_set_state(). What is finished or refused
+ * goes into the trace as well. A clock is read for refusals alone.
  */
 #include "engine.h"
 
@@ -26,14 +27,55 @@ void account_received(struct vm *vm)
         pool->stats.submitted++;
 }
 
-/** account_refused() - A request that has come is not accepted */
-void account_refused(struct vm *vm)
+/* The entry is filled: the next one is another, and who waits for it is told. */
+static void traced(struct mediator *m, uint64_t now_ns)
 {
+    const struct mediator_event event = {.type = MEDIATOR_TRACED, .time_ns = now_ns};
+
+    m->trace.next++;
+    if (!m->trace.awaited)
+        return;
+    m->trace.awaited = false;
+    event_ring_put(&m->events, &event);
+}
+
+/**
+ * account_refused() - A request that has come is not accepted
+ * @r: the slot that it got, or NULL
+ */
+void account_refused(struct transport *t, const struct request_received *what,
+                     const struct request *r, enum vgpu_status status, uint32_t retry_after_us)
+{
+    struct vm *vm = t->vm;
     struct pool *pool = pool_of(vm);
+    struct mediator_trace *entry = trace_next(&vm->mediator->trace);
+    uint64_t now_ns;
 
     vm->stats.refused++;
     if (pool)
         pool->stats.refused++;
+    if (!entry)
+        return;
+    now_ns = engine_now_ns();
+    *entry = (struct mediator_trace){
+        .seq = vm->mediator->trace.next,
+        .request = r ? r->slot->seq + 1 : 0,
+        .cookie = what->cookie,
+        .received_ns = r ? r->slot->arrival_ns : now_ns,
+        .answered_ns = now_ns,
+        .vm = vm->handle,
+        .vm_id = vm->identity.vm_id,
+        .stream = what->stream,
+        .retry_after_us = retry_after_us,
+        .status = (uint16_t)status,
+        .qp = (uint8_t)what->qp,
+        .pool_id = vm->identity.pool_id,
+        .priority = vm->identity.priority,
+        .transport = (uint8_t)t->ops->id,
+        .kind = what->kind,
+        .outcome = MEDIATOR_REFUSED,
+    };
+    traced(vm->mediator, now_ns);
 }
 
 /** account_fault() - The VM, or its worker, has done something wrong */
@@ -64,6 +106,7 @@ void account_charged(struct request *r, uint64_t cost_ns)
     struct pool *pool = pool_of(vm);
 
     if (r->unit.picked_lane == SCHED_BUILD) {
+        r->build_ns += cost_ns;
         vm->stats.build_ns += cost_ns;
         if (pool)
             pool->stats.build_ns += cost_ns;
@@ -93,16 +136,57 @@ static void count_total(struct request *r, struct pool *pool, uint64_t total_ns)
         histogram_add(&pool->times.total, bucket, total_ns);
 }
 
+static void trace_finished(const struct request *r, uint64_t picked_ns, bool answered,
+                           uint64_t now_ns)
+{
+    const struct vm *vm = r->vm;
+    const struct journal_slot *slot = r->slot;
+    struct mediator_trace *entry = trace_next(&vm->mediator->trace);
+
+    if (!entry)
+        return;
+    *entry = (struct mediator_trace){
+        .seq = vm->mediator->trace.next,
+        .request = slot->seq + 1,
+        .cookie = slot->cookie,
+        .received_ns = slot->arrival_ns,
+        .queued_ns = slot->kind < MEDIATOR_KIND_SIGNAL ? r->queued_ns : 0,
+        .picked_ns = picked_ns,
+        .started_ns = r->started_ns ? r->started_ns : picked_ns,
+        .ended_ns = picked_ns ? slot->end_ns : 0,
+        .answered_ns = now_ns,
+        .device_ns = r->device_ns,
+        .build_ns = r->build_ns,
+        .vm = vm->handle,
+        .vm_id = vm->identity.vm_id,
+        .stream = slot->stream,
+        .dispatches = r->dispatches,
+        .op_index = slot->op_index,
+        .native = slot->native,
+        .retry_after_us = slot->retry_after_us,
+        .status = slot->status,
+        .qp = (uint8_t)slot->qp,
+        .pool_id = vm->identity.pool_id,
+        .priority = vm->identity.priority,
+        .transport = slot->transport,
+        .kind = slot->kind,
+        .outcome = answered ? MEDIATOR_ANSWERED : MEDIATOR_DROPPED,
+    };
+    traced(vm->mediator, now_ns);
+}
+
 /**
- * account_finished() - An accepted request is finished
+ * account_finished() - An accepted request is finished; its answer is in the slot
+ * @picked_ns: when it was begun, 0 = never
  * @answered: its client was there to be answered
  * @now_ns: when
  */
-void account_finished(struct request *r, enum vgpu_status status, bool answered, uint64_t now_ns)
+void account_finished(struct request *r, uint64_t picked_ns, bool answered, uint64_t now_ns)
 {
     struct mediator_vm_stats *stats = &r->vm->stats;
     struct pool *pool = pool_of(r->vm);
 
+    trace_finished(r, picked_ns, answered, now_ns);
     if (r->dispatches)
         count_run(r, pool);
     if (!answered) {
@@ -113,7 +197,7 @@ void account_finished(struct request *r, enum vgpu_status status, bool answered,
     }
     r->vm->mediator->answered++;
     count_total(r, pool, now_ns - r->slot->arrival_ns);
-    if (status == VGPU_OK) {
+    if (r->slot->status == VGPU_OK) {
         stats->completed++;
         if (pool)
             pool->stats.completed++;

@@ -38,10 +38,13 @@ static bool answer(struct request *r, enum vgpu_status status, uint64_t now_ns)
 
 static void finish_accepted(struct request *r, enum vgpu_status status)
 {
-    /* What a worker had is finished when its last unit came back; that clock has been read. */
-    uint64_t now_ns = r->settled_ns ? r->settled_ns : engine_now_ns();
+    /* Of what was served, the clock has been read. */
+    uint64_t now_ns = r->done_ns ? r->done_ns : engine_now_ns();
+    /* What needs no dispatch is begun all the same. */
+    uint64_t picked_ns = r->slot->start_ns ? r->slot->start_ns : r->started_ns;
+    bool answered = answer(r, status, now_ns);
 
-    account_finished(r, status, answer(r, status, now_ns), now_ns);
+    account_finished(r, picked_ns, answered, now_ns);
     request_free(r);
 }
 
@@ -61,6 +64,10 @@ static void advance(struct vm *vm, struct stream *stream)
     while ((unit = scheduler_take_instant(&vm->mediator->scheduler, &stream->sched))) {
         struct request *r = request_of_unit(unit);
 
+        /* It is begun only now, unless it was not to run. */
+        r->done_ns = engine_now_ns();
+        if (r->slot->status == VGPU_OK)
+            r->started_ns = r->done_ns;
         finish_accepted(r, (enum vgpu_status)r->slot->status);
     }
     stream_put(vm, stream);

@@ -2,8 +2,8 @@
  * engine.h - The engine's own structures, shared by its parts
  *
  * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, executor.c, workers.c,
- * completion.c, recover.c, account.c, snapshot.c and
- * nobody else. All of it belongs to the reactor thread, but for
+ * completion.c, recover.c, account.c, snapshot.c,
+ * trace.c and nobody else. All of it belongs to the reactor thread, but for
  * `events` (event_ring.h) and `control` (control.h), which say themselves who may touch what.
  */
 #ifndef VGPUD_ENGINE_H
@@ -21,6 +21,7 @@
 #include "mediator.h"
 #include "reactor.h"
 #include "scheduler.h"
+#include "trace.h"
 #include "transport.h"
 #include "worker_link.h"
 
@@ -36,8 +37,12 @@ struct request {
     struct sched_unit unit; /* must be first */
     struct journal_slot *slot;
     struct vm *vm;
+    uint64_t queued_ns;  /* when it took its place in its stream, here */
+    uint64_t started_ns; /* by its worker's word; 0 = that was not given, or cannot be true */
     uint64_t device_ns;  /* charged so far */
-    uint64_t settled_ns; /* when its last unit came back; 0 = it is out, or was queued since */
+    uint64_t build_ns;
+    uint64_t
+        done_ns; /* when it was done by the engine's clock; 0 = not yet, or it is queued again */
     uint32_t dispatches;
     uint32_t next_free;
     bool live; /* slot is in use */
@@ -124,6 +129,7 @@ struct mediator {
     struct reactor reactor;
     struct scheduler scheduler;
     struct event_ring events;
+    struct trace trace;
     struct interrupter interrupter;
     struct closer closer;
     struct control control;
@@ -190,11 +196,12 @@ bool executor_idle(const struct mediator *m);
 
 /* account.c */
 void account_received(struct vm *vm);
-void account_refused(struct vm *vm);
+void account_refused(struct transport *t, const struct request_received *what,
+                     const struct request *r, enum vgpu_status status, uint32_t retry_after_us);
 void account_fault(struct vm *vm);
 void account_started(struct request *r, uint64_t wait_ns);
 void account_charged(struct request *r, uint64_t cost_ns);
-void account_finished(struct request *r, enum vgpu_status status, bool answered, uint64_t now_ns);
+void account_finished(struct request *r, uint64_t picked_ns, bool answered, uint64_t now_ns);
 
 /* workers.c */
 int workers_timeout_ms(const struct mediator *m, uint64_t now_ns);

@@ -130,7 +130,7 @@ uint64_t executor_settle(struct request *r, uint64_t now_ns)
         cost_ns = now_ns - later(r->slot->dispatch_ns, m->device.free_at);
         device_give_back(m, now_ns);
     }
-    r->settled_ns = now_ns;
+    r->done_ns = now_ns;
     account_charged(r, cost_ns);
     return cost_ns;
 }
@@ -241,7 +241,7 @@ static void put_back(struct request *r, uint8_t lane, uint64_t cost_ns, uint64_t
         complete(r, VGPU_CANCELLED);
         return;
     }
-    r->settled_ns = 0;
+    r->done_ns = 0;
     /* In this order: while the state is RUNNING, `lane` says whose unit_index the slot has. */
     request_set_state(r, REQUEST_QUEUED);
     __atomic_store_n(&r->slot->lane, lane, __ATOMIC_RELEASE);
@@ -306,6 +306,8 @@ static void act_on_reply(struct request *r, const struct worker_reply *reply, ui
 {
     uint64_t cost_ns = executor_settle(r, now_ns);
 
+    if (!r->started_ns && reply->start_ns >= r->slot->dispatch_ns && reply->start_ns <= now_ns)
+        r->started_ns = reply->start_ns;
     switch (reply->outcome) {
     case WORKER_CONTINUE:
         r->slot->first_op = reply->op_index;

@@ -62,7 +62,7 @@ static void enqueue(struct vm *vm, struct request *r, struct stream *stream)
 static bool refuse(struct transport *t, const struct request_received *what, struct request *r,
                    enum vgpu_status status, uint32_t retry_after_us)
 {
-    account_refused(t->vm);
+    account_refused(t, what, r, status, retry_after_us);
     if (r && t->ops->refuse) {
         request_set_state(r, REQUEST_FREE);
         request_free(r);
@@ -330,7 +330,8 @@ bool engine_config_valid(const struct mediator_config *c)
     return c->max_queued_total > 0 && c->units_in_flight >= 1 && c->units_in_flight <= 32 &&
            c->max_builds >= 1 && c->max_builds <= MAX_BUILDS && c->quantum_us > 0 &&
            c->run_timeout_ms > 0 && c->build_timeout_ms > 0 && c->queue_timeout_ms > 0 &&
-           c->aging_share <= 100 && c->priority_scope <= MEDIATOR_SCOPE_GLOBAL;
+           c->aging_share <= 100 && c->priority_scope <= MEDIATOR_SCOPE_GLOBAL &&
+           trace_entries_valid(c->trace_entries);
 }
 
 struct sched_config engine_sched_config(const struct mediator_config *config)
@@ -366,9 +367,12 @@ struct mediator *mediator_new(const struct mediator_config *config)
     rc = event_ring_init(&m->events);
     if (rc)
         goto out_reactor;
-    rc = interrupter_init(&m->interrupter);
+    rc = trace_init(&m->trace, config->trace_entries);
     if (rc)
         goto out_events;
+    rc = interrupter_init(&m->interrupter);
+    if (rc)
+        goto out_trace;
     rc = closer_init(&m->closer);
     if (rc)
         goto out_interrupter;
@@ -380,6 +384,8 @@ out_closer:
     closer_free(&m->closer);
 out_interrupter:
     interrupter_free(&m->interrupter);
+out_trace:
+    trace_free(&m->trace);
 out_events:
     event_ring_free(&m->events);
 out_reactor:
@@ -402,6 +408,7 @@ void mediator_free(struct mediator *m)
     control_free(&m->control);
     closer_free(&m->closer);
     interrupter_free(&m->interrupter);
+    trace_free(&m->trace);
     event_ring_free(&m->events);
     reactor_free(&m->reactor);
     free(m);

@@ -93,6 +93,7 @@ struct request *request_take(struct vm *vm, struct transport *t,
                what->wait_count * sizeof(*what->waits));
     memcpy(slot->args, what->args, sizeof(slot->args));
     slot->lane = request_first_lane(slot);
+    r->queued_ns = slot->arrival_ns; /* nothing is between the two that takes time */
     request_set_state(r, REQUEST_RECEIVED);
     vm->in_use++;
     vm->mediator->in_use++;
