@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from vgpud.config import Config
 from vgpud.engine_status import pool_statuses, vm_status
 from vgpud.errors import EngineError, SpawnerError
-from vgpud.mediator import Event, EventType, Fault, LayoutMismatchError, Mediator, Transport
+from vgpud.mediator import Event, EventType, Fault, LayoutMismatchError, Mediator
 from vgpud.model.engine import EngineSnapshot, VmStatus
 from vgpud.model.mediation import EngineLimits, PriorityScope, VmFds, VmIdentity
 from vgpud.model.pool import Pool
+from vgpud.model.trace import Transport
 from vgpud.model.vm import PeerRule, Vm
 from vgpud.probe import Device, with_quota
 from vgpud.qemu_account import qemu_uid
 from vgpud.spawner import HeldEntry, Spawner, close_fds
+from vgpud.trace_feed import TraceFeed
 from vgpud.vm_files import VmFiles, VmFileSizes
 from vgpud.worker_process import Tenant
 from vgpud.workforce import Workforce, WorkforceConfig
@@ -54,6 +56,7 @@ def limits_of(config: Config) -> EngineLimits:
         aging_after_ms=config.scheduler.aging_after_ms,
         aging_share=config.scheduler.aging_share_percent,
         priority_scope=PriorityScope[config.scheduler.priority_scope.upper()],
+        trace_entries=config.trace.entries,
     )
 
 
@@ -86,6 +89,7 @@ class HostEngine:
             ),
             self._tenant_empty,
         )
+        self._trace = TraceFeed(mediator)
         self._entries: dict[str, _Entry] = {}
         self._by_handle: dict[int, _Entry] = {}
         self._held: dict[str, HeldEntry] = {}
@@ -122,6 +126,11 @@ class HostEngine:
     def workforce(self) -> Workforce:
         """Who is to be told of workers' exits."""
         return self._workforce
+
+    @property
+    def trace(self) -> TraceFeed:
+        """The requests that are finished."""
+        return self._trace
 
     def drain(self, *, cancel: bool, on_idle: Callable[[], None]) -> None:
         """Take nothing more; `on_idle` is called once nothing runs."""
@@ -183,6 +192,7 @@ class HostEngine:
         tenant = entry.tenant
         self._mediator.retire_vm(tenant.handle)
         del self._by_handle[tenant.handle]
+        self._trace.remove_vm(vm_uuid)
         try:
             self._files.remove(vm_uuid, self._files.held_keys(vm_uuid, entry.pairs))
         except SpawnerError as error:
@@ -235,6 +245,7 @@ class HostEngine:
             raise
         entry = _Entry(Tenant(handle, vm.vm_uuid, ring), vm, peer_uid, len(fds.host_doorbells))
         self._entries[vm.vm_uuid] = self._by_handle[handle] = entry
+        self._trace.add_vm(vm.vm_uuid, handle)
         if self._running:
             self._workforce.review(entry.tenant)
 
@@ -282,6 +293,7 @@ class HostEngine:
             # Something was not heard: look at everybody.
             log.warning("%d events of the engine were lost", dropped - self._events_dropped)
             self._events_dropped = dropped
+            self._trace.wake()
             for entry in list(self._entries.values()):
                 self._review(entry.tenant)
 
@@ -289,6 +301,9 @@ class HostEngine:
         if event.type is EventType.IDLE:
             if self._on_idle is not None:
                 self._on_idle()
+            return
+        if event.type is EventType.TRACED:
+            self._trace.wake()
             return
         found = self._by_handle.get(event.vm)
         if found is None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from vgpud import _mediator
 from vgpud.errors import EngineError
-from vgpud.mediator_values import pool_counters_of, vm_counters_of
+from vgpud.mediator_values import pool_counters_of, trace_entry_of, vm_counters_of
 from vgpud.model.mediation import (
     EngineCounters,
     EngineLimits,
@@ -25,6 +25,7 @@ from vgpud.model.mediation import (
     VmFds,
     VmIdentity,
 )
+from vgpud.model.trace import TraceReading
 
 ffi: Any = _mediator.ffi
 lib: Any = _mediator.lib
@@ -41,14 +42,6 @@ class Lane(IntEnum):
     BUILD = lib.MEDIATOR_BUILD
 
 
-class Transport(IntEnum):
-    """How a client is connected."""
-
-    STUB = lib.MEDIATOR_STUB
-    RING = lib.MEDIATOR_RING
-    LOOP = lib.MEDIATOR_LOOP
-
-
 class EventType(IntEnum):
     """What an event says; see enum mediator_event_type for its numbers a and b."""
 
@@ -59,6 +52,7 @@ class EventType(IntEnum):
     FAULT = lib.MEDIATOR_FAULT
     WORKERS = lib.MEDIATOR_WORKERS
     IDLE = lib.MEDIATOR_IDLE
+    TRACED = lib.MEDIATOR_TRACED
 
 
 class Fault(IntEnum):
@@ -301,6 +295,35 @@ class Mediator:
             builds=s.builds,
             vms=s.vms,
         )
+
+    # --- the trace ----------------------------------------------------------------------------
+
+    def seek_trace(self, handle: int | None, count: int) -> int:
+        """The place in the trace from which its last `count` entries, of a VM or of all, come."""
+        cursor = _cursor(handle, 0)
+        _check(lib.mediator_trace_seek(self._m, cursor, count), "look through its trace")
+        return int(cursor.position)
+
+    def read_trace(
+        self, handle: int | None, position: int, most: int, *, follow: bool
+    ) -> TraceReading:
+        """Up to `most` entries of a VM, or of all, from a place in the trace on.
+
+        With `follow`, an event TRACED comes with the next entry if nothing is left.
+        """
+        cursor = _cursor(handle, position)
+        cursor.follow = follow
+        table = ffi.new("struct mediator_trace[]", most)
+        count = _check(lib.mediator_trace_read(self._m, cursor, table, most), "read its trace")
+        entries = [trace_entry_of(table[i]) for i in range(count)]
+        return TraceReading(entries, cursor.position, cursor.left, cursor.missed)
+
+
+def _cursor(handle: int | None, position: int) -> Any:
+    cursor = ffi.new("struct mediator_trace_cursor *")
+    cursor.vm = -1 if handle is None else handle
+    cursor.position = position
+    return cursor
 
 
 def _config(limits: EngineLimits) -> Any:

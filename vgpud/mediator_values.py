@@ -5,6 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from vgpud.model.mediation import LaneStatus, PoolCounters, Times, VmCounters
+from vgpud.model.priority import Priority
+from vgpud.model.trace import (
+    RequestKind,
+    RequestOutcome,
+    RequestStatus,
+    TraceEntry,
+    Transport,
+)
 
 
 def times_of(c: Any) -> Times:
@@ -65,4 +73,35 @@ def pool_counters_of(c: Any) -> PoolCounters:
         wait=times_of(c.wait),
         run=times_of(c.run),
         total=times_of(c.total),
+    )
+
+
+def trace_entry_of(c: Any) -> TraceEntry:
+    """Of a struct mediator_trace."""
+    return TraceEntry(
+        seq=c.seq,
+        request=c.request,
+        cookie=c.cookie,
+        received_ns=c.received_ns,
+        queued_ns=c.queued_ns,
+        picked_ns=c.picked_ns,
+        started_ns=c.started_ns,
+        ended_ns=c.ended_ns,
+        answered_ns=c.answered_ns,
+        device_ns=c.device_ns,
+        build_ns=c.build_ns,
+        handle=c.vm,
+        vm_id=c.vm_id,
+        stream=c.stream,
+        dispatches=c.dispatches,
+        op_index=c.op_index,
+        native=c.native,
+        retry_after_us=c.retry_after_us,
+        status=RequestStatus(c.status),
+        queue_pair=c.qp,
+        pool_id=chr(c.pool_id) if c.pool_id else "",
+        priority=Priority(c.priority),
+        transport=Transport(c.transport),
+        kind=RequestKind(c.kind),
+        outcome=RequestOutcome(c.outcome),
     )

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol, TypeVar
 
 from vgpud.errors import EngineError, ReconcileError, StoreError
 from vgpud.model.engine import EngineSnapshot, VmStatus
 from vgpud.model.pool import Pool
+from vgpud.model.trace import TraceBatch
 from vgpud.model.vm import Vm
 from vgpud.store.store import Store
 
@@ -28,6 +29,16 @@ RETRY_FIRST_S = 1.0
 RETRY_LONGEST_S = 30.0
 
 Object = TypeVar("Object")
+
+
+class Trace(Protocol):
+    """What the control path asks of the engine's trace; as `trace_feed.TraceFeed` has it."""
+
+    def latest(self, vm_uuid: str | None, count: int) -> TraceBatch:
+        """The last `count` finished requests of a VM, or of all."""
+
+    def follow(self, vm_uuid: str | None, count: int) -> AsyncGenerator[TraceBatch, None]:
+        """The same, and then those that come, until the VM is removed."""
 
 
 class Engine(Protocol):
@@ -48,6 +59,10 @@ class Engine(Protocol):
 
     def remove_vm(self, vm_uuid: str) -> None:
         """Forgets a VM, if it is known: answers what waits, ends worker and sockets."""
+
+    @property
+    def trace(self) -> Trace:
+        """The requests that are finished."""
 
     def snapshot(self) -> EngineSnapshot:
         """Reads all counters. Never raises."""

@@ -43,6 +43,7 @@ LAYERS = {
     "vgpud.qemu_account": "supply",
     "vgpud.engine": "supply",
     "vgpud.engine_status": "supply",
+    "vgpud.trace_feed": "supply",
     "vgpud.reconcile": "reconcile",
     "vgpud.names": "rules",
     "vgpud.pools": "rules",

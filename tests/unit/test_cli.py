@@ -169,7 +169,7 @@ def test_live_numbers_are_shown_with_quantiles(control: RunningControl, admin: A
     status = admin("status").out
     assert (
         "  Queued: 0 | Running: 0 | Completed: 7 | Failed: 0 | Refused: 0 | GPU: 1.5 us | "
-        "Wait: - | Run: 2.5 us, p99 71.2 ms\n"
+        "Wait p50/p99: - | Run p50/p99: 2.5 us / 71.2 ms\n"
     ) in status
     assert "    ring | Queued: 2 | Running: 1 | Completed: 9 |" in status
 
@@ -187,6 +187,7 @@ def test_live_numbers_are_shown_with_quantiles(control: RunningControl, admin: A
         ("list-vms",),
         ("remove-vm", f"--vm-uuid={UUID_1}"),
         ("status",),
+        ("trace",),
     ],
 )
 def test_every_command_speaks_json(

@@ -178,12 +178,12 @@ def _work_line(live: VmLive | PoolLive) -> str:
     return (
         f"Queued: {live.queued} | Running: {live.running} | Completed: {live.completed} | "
         f"Failed: {live.failed} | Refused: {live.refused} | GPU: {duration(live.gpu_time_ns)} | "
-        f"Wait: {_short(live.wait)} | Run: {_short(live.run)}"
+        f"Wait p50/p99: {_short(live.wait)} | Run p50/p99: {_short(live.run)}"
     )
 
 
 def _short(times: RequestTimes) -> str:
-    return f"{duration(times.p50_ns)}, p99 {duration(times.p99_ns)}" if times.count else "-"
+    return f"{duration(times.p50_ns)} / {duration(times.p99_ns)}" if times.count else "-"
 
 
 def _live_block(live: VmLive | None) -> list[str]:

@@ -36,6 +36,7 @@ ROLE_NEEDED: Mapping[str, Role] = {
     "org.vgpud.admin.ListVms": Role.VIEW,
     "org.vgpud.admin.RemoveVm": Role.ADMIN,
     "org.vgpud.admin.Status": Role.VIEW,
+    "org.vgpud.admin.Trace": Role.VIEW,
     "org.vgpud.admin.Shutdown": Role.ADMIN,
 }
 

@@ -31,6 +31,7 @@ class EngineLimits:
     aging_after_ms: int
     aging_share: int
     priority_scope: PriorityScope
+    trace_entries: int
 
 
 @dataclass(frozen=True)

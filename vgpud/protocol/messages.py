@@ -269,6 +269,51 @@ class StatusReply(Record):
     vms: list[VmState]
 
 
+class RequestTrace(Record):
+    """A finished request; as in `vgpud.model.trace.TraceEntry`, with words for its enums."""
+
+    seq: int
+    vm_uuid: str | None
+    vm_id: int
+    pool_id: str | None
+    priority: Priority
+    transport: str
+    queue_pair: int
+    stream: int
+    kind: str
+    request: int | None
+    cookie: str
+    outcome: str
+    status: str
+    op_index: int
+    native: int
+    retry_after_us: int
+    received_ns: int
+    queued_ns: int | None
+    picked_ns: int | None
+    started_ns: int | None
+    ended_ns: int | None
+    answered_ns: int
+    gpu_time_ns: int
+    build_time_ns: int
+    dispatches: int
+
+
+class Trace(Record):
+    """Finished requests of all VMs, or of one, by one of the two."""
+
+    vm_uuid: str | None = None
+    vm_name: str | None = None
+    limit: int | None = None
+
+
+class TraceReply(Record):
+    """Requests, oldest first, and how many before them could not be told of any more."""
+
+    requests: list[RequestTrace]
+    missed: int
+
+
 class Shutdown(Record):
     """The end of the daemon; with `all`, of workers and spawner too."""
 
@@ -320,6 +365,7 @@ METHODS: dict[str, tuple[type[Record], type[Record]]] = {
         (ADMIN_INTERFACE, ListVms, ListVmsReply),
         (ADMIN_INTERFACE, RemoveVm, RemoveVmReply),
         (ADMIN_INTERFACE, Status, StatusReply),
+        (ADMIN_INTERFACE, Trace, TraceReply),
         (ADMIN_INTERFACE, Shutdown, ShutdownReply),
     )
 }
