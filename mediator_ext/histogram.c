@@ -3,46 +3,23 @@
  */
 #include "histogram.h"
 
-/**
- * histogram_bucket() - Where a time is counted
- *
- * Apart from histogram_add(), as one time is often counted in several histograms.
- *
- * Return: 0 to HISTOGRAM_BUCKETS - 1
- */
-uint32_t histogram_bucket(uint64_t ns)
+/** histogram_halve() - A bucket is full: make room in all. Once in 2^32 times */
+void histogram_halve(struct histogram *h)
 {
-    uint64_t units = ns >> HISTOGRAM_UNIT_SHIFT;
-    uint32_t octave;
-
-    if (units < HISTOGRAM_SUB)
-        return (uint32_t)units;
-    octave = 63u - (uint32_t)__builtin_clzll(units) - HISTOGRAM_SUB_SHIFT;
-    if (octave >= HISTOGRAM_OCTAVES)
-        return HISTOGRAM_BUCKETS - 1;
-    /* The bits below the highest one say which of the octave's buckets it is. */
-    return HISTOGRAM_SUB * octave + (uint32_t)(units >> octave);
-}
-
-/* Once in 2^32 times. */
-__attribute__((cold, noinline)) static void halve(struct histogram *h)
-{
-    for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++)
+    for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        h->halved += h->bucket[i] - h->bucket[i] / 2;
         h->bucket[i] /= 2;
+    }
 }
 
-/**
- * histogram_add() - Count a time
- * @bucket: histogram_bucket() of @ns
- */
-void histogram_add(struct histogram *h, uint32_t bucket, uint64_t ns)
+/** histogram_count() - How many times were counted */
+uint64_t histogram_count(const struct histogram *h)
 {
-    h->count++;
-    h->sum_ns += ns;
-    if (ns > h->max_ns)
-        h->max_ns = ns;
-    if (__builtin_expect(++h->bucket[bucket] == UINT32_MAX, 0))
-        halve(h);
+    uint64_t all = h->halved;
+
+    for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++)
+        all += h->bucket[i];
+    return all;
 }
 
 /* The middle of a bucket. */
@@ -62,11 +39,9 @@ static uint64_t middle_ns(uint32_t bucket)
  */
 uint64_t histogram_quantile(const struct histogram *h, uint32_t permille)
 {
-    uint64_t all = 0, rank, ns;
+    uint64_t all = histogram_count(h) - h->halved, rank, ns;
     uint32_t i;
 
-    for (i = 0; i < HISTOGRAM_BUCKETS; i++)
-        all += h->bucket[i];
     if (all == 0)
         return 0;
     rank = (all * permille + 999) / 1000; /* 264 x 2^32 x 1000 fits */

@@ -163,6 +163,11 @@ void transport_wake(struct transport *t)
     m->woken = t;
 }
 
+uint64_t transport_now_ns(void)
+{
+    return engine_now_ns();
+}
+
 int transport_interrupt(struct transport *t, int eventfd)
 {
     return interrupter_ring(&t->vm->mediator->interrupter, eventfd);

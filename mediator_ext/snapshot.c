@@ -116,7 +116,7 @@ static int call_copy_pools(struct mediator *m, void *argument)
 static struct mediator_times summary(const struct histogram *h)
 {
     return (struct mediator_times){
-        .count = h->count,
+        .count = histogram_count(h),
         .sum_ns = h->sum_ns,
         .p50_ns = histogram_quantile(h, 500),
         .p95_ns = histogram_quantile(h, 950),
