@@ -27,6 +27,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "clock.h"
 #include "entry.h"
 
 #define DATA_BYTES_MAX (1ull << 36)
@@ -337,7 +338,7 @@ void device_take(struct ring_device *d, struct transport *t, uint32_t qp)
         __atomic_store_n(&pair->host->sq_need_doorbell, 0, __ATOMIC_RELAXED);
     }
     count = takeable(d, t, qp, &plain);
-    d->received_ns = count ? transport_now_ns() : 0;
+    d->received_ns = count ? engine_now_ns() : 0;
     for (; count && d->budget && transport_may_take(t); count--) {
         if (!take_one(d, t, qp, plain > 0))
             return;

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "clock.h"
 #include "closer.h"
 #include "control.h"
 #include "event_ring.h"
@@ -160,7 +161,6 @@ struct mediator {
     uint64_t accepted, answered, turns;
 };
 
-uint64_t engine_now_ns(void);
 bool engine_config_valid(const struct mediator_config *config);
 struct sched_config engine_sched_config(const struct mediator_config *config);
 

@@ -21,7 +21,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -32,15 +31,6 @@
 #define EVENTS_PERIOD_NS  10000000000u
 
 _Static_assert((int)SCHED_SCOPE_GLOBAL == (int)MEDIATOR_SCOPE_GLOBAL, "scopes have one number");
-
-/** engine_now_ns() - The engine's clock: CLOCK_MONOTONIC */
-uint64_t engine_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* ---- the way in ---- */
 
@@ -161,11 +151,6 @@ void transport_wake(struct transport *t)
     t->woken = true;
     t->woken_next = m->woken;
     m->woken = t;
-}
-
-uint64_t transport_now_ns(void)
-{
-    return engine_now_ns();
 }
 
 int transport_interrupt(struct transport *t, int eventfd)

@@ -34,7 +34,7 @@ struct request_received {
     uint64_t cookie;
     uint64_t cmd_off;
     uint64_t signal;      /* to which its stream's timeline is moved when it is done; 0 = none */
-    uint64_t received_ns; /* by transport_now_ns(), once for what is taken at once; 0 = now */
+    uint64_t received_ns; /* by engine_now_ns(), once for what is taken at once; 0 = now */
     uint32_t attachment;
     uint32_t qp;
     uint32_t ctx;
@@ -99,7 +99,6 @@ bool transport_may_take(const struct transport *t);
 /* The client is gone: queued requests are dropped, answers to running ones will be. */
 void transport_detached(struct transport *t);
 void transport_wake(struct transport *t);
-uint64_t transport_now_ns(void);
 /* Signal an eventfd that a guest has too; never waits. 0, or a negative errno. */
 int transport_interrupt(struct transport *t, int eventfd);
 void transport_event(struct transport *t, enum mediator_event_type type, uint64_t a, uint64_t b);
