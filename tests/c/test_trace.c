@@ -31,6 +31,21 @@ static struct mediator_trace last(struct scene *s)
     return entry;
 }
 
+static struct mediator_trace one_before_last(struct scene *s)
+{
+    struct mediator_trace_cursor cursor = everything;
+    struct mediator_trace entry = {0};
+
+    CHECK(mediator_trace_seek(s->m, &cursor, 2) == 0);
+    CHECK(mediator_trace_read(s->m, &cursor, &entry, 1) == 1);
+    return entry;
+}
+
+static void submit_entry(struct scene *s, struct vgpu_submission entry)
+{
+    rig_ring_put(&s->ring[0], 0, &entry);
+}
+
 static bool rising(const struct mediator_trace *t)
 {
     return t->received_ns && t->received_ns <= t->queued_ns && t->queued_ns <= t->picked_ns &&
@@ -101,6 +116,27 @@ static void test_entries(void)
     CHECK(t.received_ns && t.received_ns <= t.answered_ns);
     CHECK(!t.queued_ns && !t.picked_ns && !t.started_ns && !t.ended_ns && !t.dispatches);
     CHECK(mediator_pool_set(s.m, 'A', 50, 1) == 0);
+
+    CASE("what is answered at once was neither queued nor picked; what it cancels was never begun");
+    rig_ring_leave(&s.ring[0]);
+    CHECK(RIG_UNTIL(s.m, &s.vm[0], ring_connected, 0));
+    CHECK(rig_ring_attach(&s.ring[0], &s.vm[0]));
+    CHECK(rig_ring_accept(&s.ring[0], 1u << VGPU_FEATURE_TIMELINES) == VGPU_DEVICE_OK);
+    submit_entry(&s, (struct vgpu_submission){.cookie = 50, .kind = VGPU_KIND_SIGNAL, .signal = 1});
+    CHECK(got(&s, 0, 50, VGPU_OK));
+    t = last(&s);
+    CHECK(t.cookie == 50 && t.kind == MEDIATOR_KIND_SIGNAL && t.outcome == MEDIATOR_ANSWERED);
+    CHECK(t.received_ns && t.received_ns <= t.answered_ns && !t.queued_ns && !t.picked_ns);
+    put(&s, 0, 51, 0);
+    CHECK(fake_worker_take(&worker, &unit, RIG_LONG_MS));
+    put_nop(&s, 0, 52, 0); /* behind it */
+    submit_entry(&s,
+                 (struct vgpu_submission){.cookie = 53, .kind = VGPU_KIND_CANCEL, .signal = 52});
+    CHECK(got(&s, 0, 52, VGPU_CANCELLED) && got(&s, 0, 53, VGPU_OK));
+    CHECK(one_before_last(&s).cookie == 52);
+    CHECK(one_before_last(&s).queued_ns && !one_before_last(&s).picked_ns);
+    fake_worker_done(&worker, &unit, VGPU_OK);
+    CHECK(got(&s, 0, 51, VGPU_OK));
 
     CASE("a request whose client goes away while it waits was dropped, and never begun");
     put(&s, 1, 45, 0); /* there is no worker */
