@@ -14,7 +14,9 @@ import pytest
 
 from tests.guards.sources import ROOT
 from tests.unit.control_under_test import UUID_1, RunningControl, running_control, traced
+from vgpud.cli import trace as cli_trace
 from vgpud.cli.admin import main
+from vgpud.control.handlers import trace as handlers_trace
 from vgpud.model.trace import RequestOutcome, RequestStatus, TraceBatch
 
 FOLLOW = ("trace", "--follow")
@@ -84,9 +86,11 @@ def test_a_vm_and_a_number_of_requests_can_be_asked_for(
     assert main(["trace", "--vm-name=one", "--limit=5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"requests": [], "missed": 0}
     assert control.engine.trace.asked == [(UUID_1, 5)]
-    assert main(["trace", "--limit=1001"]) == 2
+    assert cli_trace.LIMIT_MAX == handlers_trace.LIMIT_MAX
+    assert main(["trace", f"--limit={cli_trace.LIMIT_MAX + 1}"]) == 2
+    assert "a number from 0 to 1000" in capsys.readouterr().err
     assert main(["trace", "--vm-name=two", "--follow"]) == 5
-    assert "tracing requests of VM two: no VM two is registered" in capsys.readouterr().err
+    assert "tracing requests of VM two: no VM 'two' is registered" in capsys.readouterr().err
 
 
 def test_following_prints_what_comes_until_it_is_interrupted(control: RunningControl) -> None:

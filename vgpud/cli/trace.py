@@ -9,7 +9,11 @@ from collections.abc import Iterator
 from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.trace_table import HEADINGS, missed_line, trace_line
+from vgpud.cli.values import whole_number
 from vgpud.protocol.messages import Trace, TraceReply
+
+LIMIT_MAX = 1_000
+"""What the daemon gives at a time."""
 
 
 def _options(parser: ArgumentParser) -> None:
@@ -17,7 +21,10 @@ def _options(parser: ArgumentParser) -> None:
     which.add_argument("--vm-uuid", metavar="UUID", help="only this VM's, by its UUID")
     which.add_argument("--vm-name", metavar="NAME", help="only this VM's, by its name")
     parser.add_argument(
-        "--limit", type=int, metavar="N", help="the last N requests, 0 to 1000 (default 100)"
+        "--limit",
+        type=whole_number(0, LIMIT_MAX),
+        metavar="N",
+        help=f"the last N requests, 0 to {LIMIT_MAX} (default 100)",
     )
     parser.add_argument(
         "--follow", action="store_true", help="go on with those that come, until Ctrl-C"
