@@ -47,7 +47,7 @@ static void traced(struct mediator *m, uint64_t now_ns)
  * @r: the slot that it got, or NULL
  */
 void account_refused(struct transport *t, const struct request_received *what,
-                     const struct request *r, enum vgpu_status status, uint32_t retry_after_us)
+                     const struct request *r, const struct admission *verdict)
 {
     struct vm *vm = t->vm;
     struct pool *pool = pool_of(vm);
@@ -55,6 +55,7 @@ void account_refused(struct transport *t, const struct request_received *what,
     uint64_t now_ns;
 
     vm->stats.refused++;
+    vm->stats.refused_by[verdict->why]++;
     if (pool)
         pool->stats.refused++;
     if (!entry)
@@ -69,8 +70,8 @@ void account_refused(struct transport *t, const struct request_received *what,
         .vm = vm->handle,
         .vm_id = vm->identity.vm_id,
         .stream = what->stream,
-        .retry_after_us = retry_after_us,
-        .status = (uint16_t)status,
+        .retry_after_us = verdict->retry_after_us,
+        .status = (uint16_t)verdict->status,
         .qp = (uint8_t)what->qp,
         .pool_id = vm->identity.pool_id,
         .priority = vm->identity.priority,

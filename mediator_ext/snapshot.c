@@ -39,6 +39,8 @@ static void copy_vm(const struct vm *vm, struct vm_copy *copy)
     copy->times = vm->times;
     out->vm = vm->handle;
     out->pool_id = vm->identity.pool_id;
+    out->fault_points = faults_points(vm, engine_now_ns());
+    quarantine_report(vm, out);
     out->stub_connected = vm->transport[MEDIATOR_STUB] && vm->transport[MEDIATOR_STUB]->attachment;
     out->ring_connected = vm->transport[MEDIATOR_RING] && vm->transport[MEDIATOR_RING]->attachment;
     for (int lane = 0; lane < SCHED_LANES; lane++) {

@@ -141,6 +141,13 @@ class TraceConfig(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"entries: expected 0 or a power of two, is {self.entries}")
 
 
+class FaultsConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Section [faults]: when a VM that does wrong is quarantined."""
+
+    threshold: Annotated[int, Meta(ge=0, le=1_000_000)] = 100
+    half_life_ms: TimeoutMs = 600_000
+
+
 class DeviceConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Section [device]: which device the work runs on."""
 
@@ -163,6 +170,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     vms: VmsConfig = VmsConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     trace: TraceConfig = TraceConfig()
+    faults: FaultsConfig = FaultsConfig()
     device: DeviceConfig = DeviceConfig()
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from vgpud.fault_words import as_quarantine
 from vgpud.model.engine import PoolStatus, VmStatus
 from vgpud.model.mediation import PoolCounters, VmCounters
 
@@ -19,15 +20,18 @@ def vm_status(c: VmCounters) -> VmStatus:
         submitted=c.submitted,
         completed=c.completed,
         refused=c.refused,
+        refused_by=c.refused_by,
         failed=c.failed,
         dropped=c.dropped,
         faults=c.faults,
+        fault_points=c.fault_points,
         worker_pid=c.launch.pid,
         gpu_time_ns=c.device_ns,
         build_time_ns=c.build_ns,
         wait=c.wait,
         run=c.run,
         total=c.total,
+        quarantine=as_quarantine(c.quarantine),
     )
 
 

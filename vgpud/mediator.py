@@ -52,6 +52,7 @@ class EventType(IntEnum):
     FAULT = lib.MEDIATOR_FAULT
     WORKERS = lib.MEDIATOR_WORKERS
     IDLE = lib.MEDIATOR_IDLE
+    QUARANTINED = lib.MEDIATOR_QUARANTINED
     TRACED = lib.MEDIATOR_TRACED
 
 
@@ -340,6 +341,10 @@ def _identity(identity: VmIdentity) -> Any:
     vm.peer_uid = identity.peer_uid
     vm.weight = identity.weight
     vm.max_queued = identity.max_queued
+    vm.max_rate = identity.max_rate
+    vm.max_burst = identity.max_burst
+    vm.quarantine_number = identity.quarantine_number
+    vm.quarantined = identity.quarantined
     vm.pool_id = ord(identity.pool_id) if identity.pool_id else 0
     vm.priority = identity.priority
     return vm

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from vgpud.model.mediation import LaneStatus, PoolCounters, Times, VmCounters
+from vgpud.model.mediation import (
+    EngineQuarantine,
+    LaneStatus,
+    PoolCounters,
+    Refusal,
+    Times,
+    VmCounters,
+)
 from vgpud.model.priority import Priority
 from vgpud.model.trace import (
     RequestKind,
@@ -55,6 +62,15 @@ def vm_counters_of(c: Any) -> VmCounters:
         ring_connected=bool(c.ring_connected),
         launch=launch,
         build=build,
+        refused_by={r.name.lower(): c.refused_by[r] for r in Refusal if c.refused_by[r]},
+        fault_points=c.fault_points,
+        quarantine=EngineQuarantine(
+            number=c.quarantine_number,
+            active=bool(c.quarantined),
+            fault=c.quarantine_fault,
+            points=c.quarantine_points,
+            since_s=c.quarantine_since_s,
+        ),
     )
 
 

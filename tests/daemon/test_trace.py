@@ -14,7 +14,8 @@ from tests.daemon.guests import Guest, client_of, disabled, register, stopped
 from tests.daemon_under_test import RunningDaemon, running_vgpud
 from tests.ring_abi import Status, op_alloc, op_nop
 from tests.stub_client import Opcode, WireStatus
-from vgpud.protocol.messages import RequestTrace, Trace, TraceReply
+from vgpud.protocol.messages import Trace, TraceReply
+from vgpud.protocol.states import RequestTrace
 
 STAMPS = ("received_ns", "queued_ns", "picked_ns", "started_ns", "ended_ns", "answered_ns")
 

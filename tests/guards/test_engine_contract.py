@@ -13,6 +13,7 @@ import pytest
 from cffi import FFI
 
 from tests.guards.sources import ROOT, files
+from vgpud.model.mediation import Refusal
 from vgpud.model.trace import RequestKind, RequestOutcome, RequestStatus, Transport
 
 EXT = ROOT / "mediator_ext"
@@ -71,15 +72,18 @@ def test_markers_that_do_not_pair_are_refused(header: str) -> None:
         (RequestKind, "mediator.h", "mediator_kind"),
         (RequestOutcome, "mediator.h", "mediator_outcome"),
         (Transport, "mediator.h", "mediator_transport"),
+        (Refusal, "mediator.h", "mediator_refusal"),
     ],
 )
-def test_an_enum_of_the_trace_is_that_of_its_header(
-    mirror: type[IntEnum], header: str, name: str
-) -> None:
+def test_an_enum_is_that_of_its_header(mirror: type[IntEnum], header: str, name: str) -> None:
     body = re.search(rf"^enum {name} \{{(.*?)^\}};", (EXT / header).read_text(), re.M | re.S)
     assert body
     written = re.findall(r"^ +[A-Z]+_(\w+) = (\d+),", body.group(1), re.MULTILINE)
-    numbers = {entry.removeprefix("KIND_"): int(value) for entry, value in written}
+    numbers = {
+        entry.removeprefix("KIND_").removeprefix("REFUSED_"): int(value)
+        for entry, value in written
+        if not entry.endswith("_COUNT")
+    }
     assert numbers and {member.name: member.value for member in mirror} == numbers
 
 

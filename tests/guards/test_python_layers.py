@@ -41,6 +41,7 @@ LAYERS = {
     "vgpud.probe": "supply",
     "vgpud.instance": "supply",
     "vgpud.qemu_account": "supply",
+    "vgpud.fault_words": "supply",
     "vgpud.engine": "supply",
     "vgpud.engine_status": "supply",
     "vgpud.trace_feed": "supply",

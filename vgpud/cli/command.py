@@ -25,7 +25,8 @@ class Command(Record):
 
     `attempt` says what is being attempted ("creating pool C"), for the message when it fails;
     `add_options` declares the options; `run` makes the call and raises VgpudError. One that goes on
-    until the user ends it gives an output whenever there is something to print.
+    until the user ends it gives an output whenever there is something to print. `example` is shown
+    by the command's help.
     """
 
     name: str
@@ -33,3 +34,4 @@ class Command(Record):
     attempt: Callable[[Namespace], str]
     add_options: Callable[[ArgumentParser], None]
     run: Callable[[Client, Namespace], Output | Iterator[Output]]
+    example: str = ""

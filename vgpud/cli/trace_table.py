@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from vgpud.cli.render import duration
-from vgpud.protocol.messages import RequestTrace
+from vgpud.protocol.states import RequestTrace
 
 NS_PER_S = 1_000_000_000
 

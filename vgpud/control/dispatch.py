@@ -14,7 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from vgpud.control.authz import RolePolicy, authorize
-from vgpud.control.handlers import pools, service, shutdown, status, trace, vms
+from vgpud.control.handlers import (
+    limits,
+    pools,
+    quarantine,
+    service,
+    shutdown,
+    status,
+    trace,
+    vms,
+)
 from vgpud.control.handlers.context import Context
 from vgpud.control.peer import Peer
 from vgpud.errors import StoreError
@@ -80,6 +89,12 @@ VERBS: Mapping[str, Verb] = {
     "org.vgpud.admin.ShowVm": Verb(vms.show_vm),
     "org.vgpud.admin.ListVms": Verb(vms.list_vms),
     "org.vgpud.admin.RemoveVm": Verb(vms.remove_vm, changes=True, subject=_vm_of),
+    "org.vgpud.admin.SetWeight": Verb(limits.set_weight, changes=True, subject=_vm_of),
+    "org.vgpud.admin.SetRateLimit": Verb(limits.set_rate_limit, changes=True, subject=_vm_of),
+    "org.vgpud.admin.QuarantineVm": Verb(quarantine.quarantine_vm, changes=True, subject=_vm_of),
+    "org.vgpud.admin.ClearQuarantine": Verb(
+        quarantine.clear_quarantine, changes=True, subject=_vm_of
+    ),
     "org.vgpud.admin.Status": Verb(status.status),
     "org.vgpud.admin.Trace": Verb(trace.trace, stream=trace.follow_trace),
     "org.vgpud.admin.Shutdown": Verb(

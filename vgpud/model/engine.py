@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vgpud.model.mediation import NO_TIMES, Times
+from vgpud.model.vm import NEVER_QUARANTINED, Quarantine
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,11 @@ class VmStatus:
 
     `submitted` is the sum of `completed` (answered with success), `failed` (answered with an
     error), `refused` (never queued), `dropped` (the client was gone) and, at this moment, `queued`
-    and `running`. `faults` are the VM's own doing (malformed, foreign identity). `wait` is from
-    arrival to the start of running, `run` the time on the device, both of requests that began to
-    run; `total` is from arrival to answer. `worker_pid` is 0 while there is no worker.
+    and `running`. `refused_by` is `refused` by reason, without those that did not occur. `faults`
+    are the VM's own doing (malformed, foreign identity), `fault_points` what they weigh at this
+    moment. `wait` is from arrival to the start of running, `run` the time on the device, both of
+    requests that began to run; `total` is from arrival to answer. `worker_pid` is 0 while there is
+    no worker.
     """
 
     connected_stub: bool = False
@@ -38,15 +41,18 @@ class VmStatus:
     submitted: int = 0
     completed: int = 0
     refused: int = 0
+    refused_by: Mapping[str, int] = field(default_factory=dict)
     failed: int = 0
     dropped: int = 0
     faults: int = 0
+    fault_points: int = 0
     worker_pid: int = 0
     gpu_time_ns: int = 0
     build_time_ns: int = 0
     wait: Times = NO_TIMES
     run: Times = NO_TIMES
     total: Times = NO_TIMES
+    quarantine: Quarantine = NEVER_QUARANTINED
 
 
 @dataclass(frozen=True)

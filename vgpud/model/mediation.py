@@ -5,7 +5,7 @@ The counterparts of the structures in mediator.h; times in nanoseconds of CLOCK_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -15,6 +15,20 @@ class PriorityScope(IntEnum):
 
     POOL = 0
     GLOBAL = 1
+
+
+class Refusal(IntEnum):
+    """Why a request was not accepted; enum mediator_refusal."""
+
+    MALFORMED = 0
+    UNSUPPORTED = 1
+    POOL = 2
+    QUARANTINE = 3
+    RATE = 4
+    VM_DEPTH = 5
+    TOTAL_DEPTH = 6
+    STREAMS = 7
+    TIMELINES = 8
 
 
 @dataclass(frozen=True)
@@ -32,17 +46,23 @@ class EngineLimits:
     aging_share: int
     priority_scope: PriorityScope
     trace_entries: int
+    fault_threshold: int
+    fault_half_life_ms: int
 
 
 @dataclass(frozen=True)
 class VmIdentity:
-    """A VM as the engine knows it. `pool_id` "" = none; `max_queued` 0 = as many as fit."""
+    """A VM as the engine knows it, see struct mediator_vm for what 0 means; `pool_id` "" = none."""
 
     uuid: str
     vm_id: int
     peer_uid: int
     weight: int
     max_queued: int
+    max_rate: int
+    max_burst: int
+    quarantine_number: int
+    quarantined: bool
     pool_id: str
     priority: int
 
@@ -99,6 +119,17 @@ NO_TIMES = Times()
 
 
 @dataclass(frozen=True)
+class EngineQuarantine:
+    """The last quarantine in a VM's journal. `fault` 0 = it was not the engine that began it."""
+
+    number: int
+    active: bool
+    fault: int
+    points: int
+    since_s: int
+
+
+@dataclass(frozen=True)
 class VmCounters:
     """Counters since the engine started, and level state; times in nanoseconds."""
 
@@ -121,6 +152,9 @@ class VmCounters:
     ring_connected: bool
     launch: LaneStatus
     build: LaneStatus
+    refused_by: Mapping[str, int]
+    fault_points: int
+    quarantine: EngineQuarantine
 
 
 @dataclass(frozen=True)

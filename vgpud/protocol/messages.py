@@ -1,5 +1,7 @@
 """Every message of org.vgpud.admin and org.varlink.service, one class each.
 
+What they are about is in states.py.
+
 Class and field names are those of the interface descriptions beside this file; a guard compares
 them. `METHODS` says which class is whose call and reply.
 """
@@ -7,132 +9,9 @@ them. `METHODS` says which class is whose call and reply.
 from __future__ import annotations
 
 from vgpud.model.priority import Priority
+from vgpud.protocol.states import DaemonState, DeviceState, PoolState, RequestTrace, VmState
 from vgpud.record import Record
 from vgpud.refusals import ADMIN_INTERFACE, SERVICE_INTERFACE
-
-
-class PriorityCounts(Record):
-    """How many VMs of each priority there are."""
-
-    high: int
-    medium: int
-    low: int
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return self.high + self.medium + self.low
-
-
-class RequestTimes(Record):
-    """How long requests took; as in `vgpud.model.mediation.Times`."""
-
-    count: int
-    sum_ns: int
-    p50_ns: int
-    p95_ns: int
-    p99_ns: int
-    max_ns: int
-
-
-class PoolLive(Record):
-    """What the engine counts for a pool; as in `vgpud.model.engine.PoolStatus`."""
-
-    queued: int
-    running: int
-    submitted: int
-    completed: int
-    refused: int
-    failed: int
-    dropped: int
-    faults: int
-    gpu_time_ns: int
-    build_time_ns: int
-    wait: RequestTimes
-    run: RequestTimes
-    total: RequestTimes
-
-
-class PoolState(Record):
-    """A pool, how many VMs it has, and what the engine knows now if that was asked for."""
-
-    pool_id: str
-    pool_name: str | None
-    description: str | None
-    enabled: bool
-    weight: int
-    created_at: str
-    updated_at: str
-    vms: PriorityCounts
-    live: PoolLive | None
-
-
-class VmLive(Record):
-    """What the engine counts for a VM; as in `vgpud.model.engine.VmStatus`."""
-
-    connected_stub: bool
-    connected_ring: bool
-    queued: int
-    running: int
-    submitted: int
-    completed: int
-    refused: int
-    failed: int
-    dropped: int
-    faults: int
-    worker_pid: int
-    gpu_time_ns: int
-    build_time_ns: int
-    wait: RequestTimes
-    run: RequestTimes
-    total: RequestTimes
-
-
-class VmState(Record):
-    """A VM as it should be, what was observed about it, and what the engine knows now."""
-
-    vm_uuid: str
-    vm_id: int
-    vm_name: str | None
-    pool_id: str | None
-    pool_name: str | None
-    pool_enabled: bool | None
-    priority: Priority
-    weight: int
-    max_jobs_per_sec: int
-    max_queue_depth: int
-    peer: str
-    quarantined: bool
-    quarantine_reason: str | None
-    fault_count: int
-    created_at: str
-    updated_at: str
-    live: VmLive | None
-
-
-class DeviceState(Record):
-    """The device that all pools share."""
-
-    name: str
-    backend: str
-    global_mem_bytes: int
-    compute_units: int
-    ready: bool
-    reason: str
-
-
-class DaemonState(Record):
-    """The daemon and its engine."""
-
-    version: str
-    pid: int
-    uptime_s: int
-    state_dir: str
-    engine_running: bool
-    draining: bool
-    requests_total: int
-    events_dropped: int
-    pending: list[str]
 
 
 class ListPools(Record):
@@ -256,6 +135,65 @@ class RemoveVmReply(Record):
     vm: VmState
 
 
+class SetWeight(Record):
+    """Another weight of a VM, which is named by exactly one of the first two."""
+
+    weight: int
+    vm_uuid: str | None = None
+    vm_name: str | None = None
+
+
+class SetWeightReply(Record):
+    """The VM as it is now."""
+
+    vm: VmState
+
+
+class SetRateLimit(Record):
+    """Other limits of a VM, which is named by exactly one of the first two; at least one limit."""
+
+    vm_uuid: str | None = None
+    vm_name: str | None = None
+    rate: int | None = None
+    burst: int | None = None
+    queue_depth: int | None = None
+
+
+class SetRateLimitReply(Record):
+    """The VM as it is now."""
+
+    vm: VmState
+
+
+class QuarantineVm(Record):
+    """A VM to keep out, by exactly one of the first two."""
+
+    vm_uuid: str | None = None
+    vm_name: str | None = None
+    reason: str | None = None
+
+
+class QuarantineVmReply(Record):
+    """The VM, and whether it was not quarantined before."""
+
+    vm: VmState
+    changed: bool
+
+
+class ClearQuarantine(Record):
+    """A VM to let in again, by exactly one of the two."""
+
+    vm_uuid: str | None = None
+    vm_name: str | None = None
+
+
+class ClearQuarantineReply(Record):
+    """The VM, and whether it was quarantined before."""
+
+    vm: VmState
+    changed: bool
+
+
 class Status(Record):
     """Everything at a glance."""
 
@@ -267,36 +205,6 @@ class StatusReply(Record):
     device: DeviceState
     pools: list[PoolState]
     vms: list[VmState]
-
-
-class RequestTrace(Record):
-    """A finished request; as in `vgpud.model.trace.TraceEntry`, with words for its enums."""
-
-    seq: int
-    vm_uuid: str | None
-    vm_id: int
-    pool_id: str | None
-    priority: Priority
-    transport: str
-    queue_pair: int
-    stream: int
-    kind: str
-    request: int | None
-    cookie: str
-    outcome: str
-    status: str
-    op_index: int
-    native: int
-    retry_after_us: int
-    received_ns: int
-    queued_ns: int | None
-    picked_ns: int | None
-    started_ns: int | None
-    ended_ns: int | None
-    answered_ns: int
-    gpu_time_ns: int
-    build_time_ns: int
-    dispatches: int
 
 
 class Trace(Record):
@@ -364,6 +272,10 @@ METHODS: dict[str, tuple[type[Record], type[Record]]] = {
         (ADMIN_INTERFACE, ShowVm, ShowVmReply),
         (ADMIN_INTERFACE, ListVms, ListVmsReply),
         (ADMIN_INTERFACE, RemoveVm, RemoveVmReply),
+        (ADMIN_INTERFACE, SetWeight, SetWeightReply),
+        (ADMIN_INTERFACE, SetRateLimit, SetRateLimitReply),
+        (ADMIN_INTERFACE, QuarantineVm, QuarantineVmReply),
+        (ADMIN_INTERFACE, ClearQuarantine, ClearQuarantineReply),
         (ADMIN_INTERFACE, Status, StatusReply),
         (ADMIN_INTERFACE, Trace, TraceReply),
         (ADMIN_INTERFACE, Shutdown, ShutdownReply),

@@ -14,10 +14,10 @@ from vgpud.protocol.messages import (
     EnablePoolReply,
     ListPools,
     ListPoolsReply,
-    PoolState,
     ShowPool,
     ShowPoolReply,
 )
+from vgpud.protocol.states import PoolState
 
 
 def list_pools(context: Context, call: ListPools) -> ListPoolsReply:

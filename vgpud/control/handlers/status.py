@@ -9,7 +9,8 @@ import vgpud
 from vgpud.control.handlers.context import Context
 from vgpud.control.handlers.views import pool_state, vm_states
 from vgpud.errors import ReconcileError
-from vgpud.protocol.messages import DaemonState, DeviceState, Status, StatusReply
+from vgpud.protocol.messages import Status, StatusReply
+from vgpud.protocol.states import DaemonState, DeviceState
 
 
 def status(context: Context, call: Status) -> StatusReply:

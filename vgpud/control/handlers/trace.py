@@ -8,7 +8,8 @@ from contextlib import aclosing
 from vgpud.control.handlers.context import Context
 from vgpud.control.handlers.vms import find_vm
 from vgpud.model.trace import TraceBatch, TracedRequest
-from vgpud.protocol.messages import RequestTrace, Trace, TraceReply
+from vgpud.protocol.messages import Trace, TraceReply
+from vgpud.protocol.states import RequestTrace
 from vgpud.refusals import InvalidArgument, StoredNotApplied
 
 LIMIT_DEFAULT = 100

@@ -11,11 +11,12 @@ from vgpud.model.engine import EngineSnapshot, PoolStatus, VmStatus
 from vgpud.model.mediation import Times
 from vgpud.model.pool import Pool
 from vgpud.model.priority import Priority
-from vgpud.model.vm import Vm, VmObserved
-from vgpud.protocol.messages import (
+from vgpud.model.vm import NEVER_QUARANTINED, Quarantine, Vm
+from vgpud.protocol.states import (
     PoolLive,
     PoolState,
     PriorityCounts,
+    RefusalCount,
     RequestTimes,
     VmLive,
     VmState,
@@ -44,7 +45,7 @@ def pool_state(pool: Pool, vms: Iterable[Vm], engine: EngineSnapshot | None = No
 
 
 def vm_states(context: Context, vms: Iterable[Vm], engine: EngineSnapshot) -> list[VmState]:
-    """The VMs with what was observed of them and with their live numbers of one moment."""
+    """The VMs with their quarantines and with their live numbers of one moment."""
     return _vm_states(context, vms, engine.vms.get)
 
 
@@ -57,15 +58,28 @@ def _vm_states(
     context: Context, vms: Iterable[Vm], status_of: Callable[[str], VmStatus | None]
 ) -> list[VmState]:
     pools = {pool.pool_id: pool for pool in context.store.list_pools()}
-    observed = context.store.list_observed()
-    return [_vm_state(vm, pools, observed.get(vm.vm_uuid), status_of(vm.vm_uuid)) for vm in vms]
+    quarantines = context.store.list_quarantines()
+    return [_vm_state(vm, pools, quarantines.get(vm.vm_uuid), status_of(vm.vm_uuid)) for vm in vms]
+
+
+def last_quarantine(stored: Quarantine | None, of_engine: Quarantine) -> Quarantine:
+    """The later of the two; of the same one what is stored, which an administrator may change."""
+    if stored is None or of_engine.number > stored.number:
+        return of_engine
+    return stored
 
 
 def _vm_state(
-    vm: Vm, pools: Mapping[str, Pool], observed: VmObserved | None, status: VmStatus | None
+    vm: Vm, pools: Mapping[str, Pool], stored: Quarantine | None, status: VmStatus | None
 ) -> VmState:
     pool = pools.get(vm.pool_id) if vm.pool_id is not None else None
-    known = observed or VmObserved()
+    of_engine = status.quarantine if status else NEVER_QUARANTINED
+    last = last_quarantine(stored, of_engine)
+    # The engine forgets a VM's faults when it hears that a quarantine is lifted.
+    lifted_unheard = not last.active and (last.number, False) != (
+        of_engine.number,
+        of_engine.active,
+    )
     return VmState(
         vm_uuid=vm.vm_uuid,
         vm_id=vm.vm_id,
@@ -76,15 +90,24 @@ def _vm_state(
         priority=vm.priority,
         weight=vm.weight,
         max_jobs_per_sec=vm.max_jobs_per_sec,
+        max_burst=vm.max_burst,
         max_queue_depth=vm.max_queue_depth,
         peer=str(vm.peer),
-        quarantined=known.quarantined,
-        quarantine_reason=known.quarantine_reason,
-        fault_count=known.fault_count,
+        quarantined=last.active,
+        quarantine_reason=last.reason if last.active else None,
+        quarantined_since=last.since if last.active else None,
+        fault_count=status.fault_points if status and not lifted_unheard else 0,
         created_at=vm.created_at,
         updated_at=vm.updated_at,
-        live=VmLive(**_shown(status)) if status else None,
+        live=_vm_live(status) if status else None,
     )
+
+
+def _vm_live(status: VmStatus) -> VmLive:
+    shown = _shown(status)
+    del shown["quarantine"]  # it is the VM's own, as it may be stored as well
+    refused_by = [RefusalCount(reason, count) for reason, count in status.refused_by.items()]
+    return VmLive(**shown | {"refused_by": refused_by})
 
 
 def _shown(status: VmStatus | PoolStatus) -> dict[str, Any]:

@@ -75,7 +75,10 @@ def remove_vm(context: Context, call: RemoveVm) -> RemoveVmReply:
 
 
 def find_vm(context: Context, vm_uuid: str | None, vm_name: str | None) -> Vm:
-    """The VM that a call means, by exactly one of UUID and name."""
+    """The VM that a call means, by exactly one of UUID and name.
+
+    Raises InvalidArgument, VmNotFound or AmbiguousVm.
+    """
     if vm_uuid is not None and vm_name is None:
         canonical = parse_vm_uuid(vm_uuid)
         held = context.store.get_vm(canonical)
