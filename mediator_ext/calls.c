@@ -303,37 +303,6 @@ int mediator_vm_layout(struct mediator *m, uint32_t handle, uint64_t out[5])
     return control_call(&m->control, call_vm_layout, &call);
 }
 
-static int call_vm_stats(struct mediator *m, void *argument)
-{
-    const struct vm_call *call = argument;
-    const struct vm *vm = tenants_vm(m, call->handle);
-    struct mediator_vm_stats *out = call->out;
-
-    if (!vm)
-        return -ENOENT;
-    *out = vm->stats;
-    out->fault_points = faults_points(vm, engine_now_ns());
-    quarantine_report(vm, out);
-    out->stub_connected = vm->transport[MEDIATOR_STUB] && vm->transport[MEDIATOR_STUB]->attachment;
-    out->ring_connected = vm->transport[MEDIATOR_RING] && vm->transport[MEDIATOR_RING]->attachment;
-    for (int lane = 0; lane < SCHED_LANES; lane++) {
-        const struct worker_link *link = &vm->link[lane];
-
-        out->worker_pid[lane] = link->channel ? link->pid : 0;
-        out->worker_id[lane] = link->journal->worker_id;
-        out->worker_wanted[lane] = link->wanted;
-        out->worker_doomed[lane] = link->doomed;
-    }
-    return 0;
-}
-
-int mediator_vm_stats(struct mediator *m, uint32_t handle, struct mediator_vm_stats *out)
-{
-    struct vm_call call = {.handle = handle, .out = out};
-
-    return control_call(&m->control, call_vm_stats, &call);
-}
-
 static int call_stats(struct mediator *m, void *argument)
 {
     struct mediator_stats *out = argument;

@@ -11,8 +11,8 @@
  */
 #include "engine.h"
 
-/* Give the answer that is in the slot, and the slot back. Return: was there anybody to give it to? */
-static bool finish(struct request *r, enum vgpu_status status)
+/* Give the answer that is in the slot. Return: was there anybody to give it to? */
+static bool answer(struct request *r, enum vgpu_status status, uint64_t now_ns)
 {
     struct vm *vm = r->vm;
     struct journal_slot *slot = r->slot;
@@ -21,7 +21,7 @@ static bool finish(struct request *r, enum vgpu_status status)
 
     slot->status = (uint16_t)status;
     if (slot->end_ns == 0)
-        slot->end_ns = engine_now_ns();
+        slot->end_ns = now_ns;
     if (slot->start_ns == 0)
         slot->start_ns = slot->end_ns;
     if (there) {
@@ -33,31 +33,27 @@ static bool finish(struct request *r, enum vgpu_status status)
     } else {
         request_set_state(r, REQUEST_FREE);
     }
-    request_free(r);
     return there;
 }
 
 static void finish_accepted(struct request *r, enum vgpu_status status)
 {
-    struct mediator_vm_stats *stats = &r->vm->stats;
-    struct mediator *m = r->vm->mediator;
+    /* Of what was served, the clock has been read. */
+    uint64_t now_ns = r->done_ns ? r->done_ns : engine_now_ns();
+    /* What needs no dispatch is begun all the same. */
+    uint64_t picked_ns = r->slot->start_ns ? r->slot->start_ns : r->started_ns;
+    bool answered = answer(r, status, now_ns);
 
-    if (!finish(r, status)) {
-        stats->dropped++;
-        return;
-    }
-    m->answered++;
-    if (status == VGPU_OK)
-        stats->completed++;
-    else
-        stats->failed++;
+    account_finished(r, picked_ns, answered, now_ns);
+    request_free(r);
 }
 
 /** completion_refuse() - Answer a request that was not accepted through the slot that it has */
 void completion_refuse(struct request *r, enum vgpu_status status)
 {
     r->slot->signal = 0; /* it may be submitted again */
-    finish(r, status);
+    answer(r, status, engine_now_ns());
+    request_free(r);
 }
 
 /**
@@ -86,6 +82,10 @@ static void advance(struct vm *vm, struct stream *stream)
     while ((unit = scheduler_take_instant(&vm->mediator->scheduler, &stream->sched))) {
         struct request *r = request_of_unit(unit);
 
+        /* It is begun only now, unless it was not to run. */
+        r->done_ns = engine_now_ns();
+        if (r->slot->status == VGPU_OK)
+            r->started_ns = r->done_ns;
         finish_accepted(r, (enum vgpu_status)r->slot->status);
     }
     stream_put(vm, stream);

@@ -27,6 +27,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "clock.h"
 #include "entry.h"
 
 #define DATA_BYTES_MAX (1ull << 36)
@@ -293,7 +294,11 @@ static bool take_one(struct ring_device *d, struct transport *t, uint32_t qp, bo
     struct ring_pair *pair = &d->pair[qp];
     uint32_t head = pair->journal->sq_head;
     struct request_received what = {
-        .attachment = d->journal->attachment, .qp = qp, .sq_index = head};
+        .received_ns = d->received_ns,
+        .attachment = d->journal->attachment,
+        .qp = qp,
+        .sq_index = head,
+    };
     struct journal_wait waits[VGPU_WAITS_MAX];
     struct vgpu_submission entry;
 
@@ -333,6 +338,7 @@ void device_take(struct ring_device *d, struct transport *t, uint32_t qp)
         __atomic_store_n(&pair->host->sq_need_doorbell, 0, __ATOMIC_RELAXED);
     }
     count = takeable(d, t, qp, &plain);
+    d->received_ns = count ? engine_now_ns() : 0;
     for (; count && d->budget && transport_may_take(t); count--) {
         if (!take_one(d, t, qp, plain > 0))
             return;

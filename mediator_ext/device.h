@@ -33,6 +33,7 @@ struct ring_device {
     struct journal_ring *journal;
     struct vgpu_host_page *host;
     struct vgpu_guest_page *guest;
+    uint64_t received_ns; /* when it was looked what there is to take */
     uint32_t budget; /* entries that may still be taken in this turn; the transport renews it */
     struct ring_pair pair[VGPU_QP_MAX];
 };

@@ -3,8 +3,9 @@
  *
  * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, faults.c, quarantine.c,
  * executor.c, workers.c, builders.c, own_limits.c, queue_timeout.c, completion.c, timelines.c,
- * urgent.c, recover.c, held_connections.c and nobody else. All of it belongs to the reactor thread, but
- * for `events` (event_ring.h) and `control` (control.h), which say themselves who may touch what.
+ * urgent.c, recover.c, held_connections.c, account.c, snapshot.c, trace.c and nobody else. All of it
+ * belongs to the reactor thread, but for `events` (event_ring.h) and `control` (control.h), which say
+ * themselves who may touch what.
  */
 #ifndef VGPUD_ENGINE_H
 #define VGPUD_ENGINE_H
@@ -12,14 +13,17 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "clock.h"
 #include "closer.h"
 #include "control.h"
 #include "event_ring.h"
+#include "histogram.h"
 #include "interrupter.h"
 #include "journal.h"
 #include "mediator.h"
 #include "reactor.h"
 #include "scheduler.h"
+#include "trace.h"
 #include "transport.h"
 #include "worker_link.h"
 
@@ -35,6 +39,13 @@ struct request {
     struct sched_unit unit; /* must be first */
     struct journal_slot *slot;
     struct vm *vm;
+    uint64_t queued_ns;  /* when it took its place in its stream, here */
+    uint64_t started_ns; /* by its worker's word; 0 = that was not given, or cannot be true */
+    uint64_t device_ns;  /* charged so far */
+    uint64_t build_ns;
+    uint64_t
+        done_ns; /* when it was done by the engine's clock; 0 = not yet, or it is queued again */
+    uint32_t dispatches;
     uint32_t next_free;
     bool live; /* slot is in use */
     /* timelines.c: what it waits for, in the list of that timeline. */
@@ -48,9 +59,19 @@ struct stream {
     uint64_t key;
 };
 
+/* 3,240 bytes. A VM has one and a pool has one: 3.2 MiB for 1,024 VMs, of which a VM that was never
+ * served touches nothing. */
+struct times {
+    struct histogram wait;
+    struct histogram run;
+    struct histogram total;
+};
+
 struct pool {
     struct sched_pool sched; /* must be first */
     uint8_t id;
+    struct mediator_pool_stats stats; /* counters */
+    struct times times;
 };
 
 /* When the limits end that a VM's queued requests have themselves (own_limits.c). */
@@ -94,6 +115,7 @@ struct vm {
     struct request *waiter[VGPU_TIMELINES_MAX]; /* by timeline */
     uint32_t waiters;
     struct journal_bucket urgent; /* of requests that are answered at once, see urgent.c */
+    struct times times;
 };
 
 /* The device. One VM has it at a time. */
@@ -116,6 +138,7 @@ struct mediator {
     struct reactor reactor;
     struct scheduler scheduler;
     struct event_ring events;
+    struct trace trace;
     struct interrupter interrupter;
     struct closer closer;
     struct control control;
@@ -147,7 +170,6 @@ struct mediator {
     uint64_t accepted, answered, turns;
 };
 
-uint64_t engine_now_ns(void);
 bool engine_config_valid(const struct mediator_config *config);
 struct sched_config engine_sched_config(const struct mediator_config *config);
 
@@ -204,6 +226,15 @@ void executor_doom(struct vm *vm, struct worker_link *link, enum mediator_fault 
 uint64_t executor_settle(struct request *r, uint64_t now_ns);
 void executor_adopt(struct request *r);
 bool executor_idle(const struct mediator *m);
+
+/* account.c */
+void account_received(struct vm *vm);
+void account_refused(struct transport *t, const struct request_received *what,
+                     const struct request *r, const struct admission *verdict);
+void account_fault(struct vm *vm);
+void account_started(struct request *r, uint64_t wait_ns);
+void account_charged(struct request *r, uint64_t cost_ns);
+void account_finished(struct request *r, uint64_t picked_ns, bool answered, uint64_t now_ns);
 
 /* workers.c */
 int workers_timeout_ms(const struct mediator *m, uint64_t now_ns);

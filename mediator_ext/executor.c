@@ -126,13 +126,13 @@ uint64_t executor_settle(struct request *r, uint64_t now_ns)
 
     if (r->unit.picked_lane == SCHED_BUILD) {
         cost_ns = now_ns - r->slot->dispatch_ns;
-        vm->stats.build_ns += cost_ns;
         build_ends(vm);
     } else {
         cost_ns = now_ns - later(r->slot->dispatch_ns, m->device.free_at);
-        vm->stats.device_ns += cost_ns;
         device_give_back(m, now_ns);
     }
+    r->done_ns = now_ns;
+    account_charged(r, cost_ns);
     r->slot->ran_ns += cost_ns;
     return cost_ns;
 }
@@ -141,16 +141,12 @@ uint64_t executor_settle(struct request *r, uint64_t now_ns)
 
 static void note_start(struct request *r, uint64_t now_ns)
 {
-    struct mediator_vm_stats *stats = &r->vm->stats;
-    uint64_t wait_ns = now_ns - r->slot->arrival_ns;
-
+    r->dispatches++;
     r->slot->dispatch_ns = now_ns;
     if (r->slot->start_ns)
         return;
     r->slot->start_ns = now_ns;
-    stats->waited++;
-    stats->wait_ns_total += wait_ns;
-    stats->wait_ns_max = later(stats->wait_ns_max, wait_ns);
+    account_started(r, now_ns - r->slot->arrival_ns);
 }
 
 /* Send a picked unit to its VM's worker. */
@@ -246,6 +242,7 @@ static void put_back(struct request *r, uint8_t lane, uint64_t cost_ns, uint64_t
         completion_end_unfinished(r, end); /* what it has held up is on its way back */
         return;
     }
+    r->done_ns = 0;
     /* In this order: while the state is RUNNING, `lane` says whose unit_index the slot has. */
     request_set_state(r, REQUEST_QUEUED);
     __atomic_store_n(&r->slot->lane, lane, __ATOMIC_RELEASE);
@@ -310,6 +307,8 @@ static void act_on_reply(struct request *r, const struct worker_reply *reply, ui
 {
     uint64_t cost_ns = executor_settle(r, now_ns);
 
+    if (!r->started_ns && reply->start_ns >= r->slot->dispatch_ns && reply->start_ns <= now_ns)
+        r->started_ns = reply->start_ns;
     switch (reply->outcome) {
     case WORKER_CONTINUE:
         r->slot->first_op = reply->op_index;
@@ -437,6 +436,7 @@ void executor_adopt(struct request *r)
     link->slot[r->slot->unit_index % WORKER_RING_ENTRIES] = (uint32_t)(r - vm->request);
     link->in_flight++;
     r->slot->dispatch_ns = engine_now_ns();
+    r->dispatches = 1;
     if (r->slot->lane == SCHED_BUILD)
         build_starts(vm);
     else

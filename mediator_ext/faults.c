@@ -100,7 +100,7 @@ void vm_fault(struct vm *vm, enum mediator_fault fault, uint64_t detail)
     struct journal_faults *f = &vm->journal->faults;
     uint64_t now_ns = engine_now_ns();
 
-    vm->stats.faults++;
+    account_fault(vm);
     if (quarantine_holds(vm))
         return;
     vm_event(vm, MEDIATOR_FAULT, fault, detail);

@@ -21,7 +21,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bucket.h"
@@ -33,15 +32,6 @@
 #define EVENTS_BURST 64u
 
 _Static_assert((int)SCHED_SCOPE_GLOBAL == (int)MEDIATOR_SCOPE_GLOBAL, "scopes have one number");
-
-/** engine_now_ns() - The engine's clock: CLOCK_MONOTONIC */
-uint64_t engine_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* ---- the way in ---- */
 
@@ -64,8 +54,7 @@ static void enqueue(struct vm *vm, struct request *r, struct stream *stream)
 static bool refuse(struct transport *t, const struct request_received *what, struct request *r,
                    const struct admission *verdict)
 {
-    t->vm->stats.refused++;
-    t->vm->stats.refused_by[verdict->why]++;
+    account_refused(t, what, r, verdict);
     if (r && t->ops->refuse) {
         request_set_state(r, REQUEST_FREE);
         request_free(r);
@@ -96,6 +85,7 @@ bool submit(struct transport *t, const struct request_received *what)
     struct stream *stream;
     struct request *r;
 
+    account_received(vm);
     if (verdict.status == VGPU_OK && (what->wait_count || what->signal) &&
         !timelines_reserve(vm, what))
         verdict = admission_no_timeline(vm);
@@ -301,7 +291,7 @@ bool engine_config_valid(const struct mediator_config *c)
            c->run_timeout_ms > 0 && c->build_timeout_ms > 0 && c->queue_timeout_ms > 0 &&
            c->aging_share <= 100 && c->priority_scope <= MEDIATOR_SCOPE_GLOBAL &&
            (c->fault_threshold == 0 || c->fault_half_life_ms > 0) &&
-           c->fault_threshold <= FAULT_POINTS_MAX;
+           c->fault_threshold <= FAULT_POINTS_MAX && trace_entries_valid(c->trace_entries);
 }
 
 struct sched_config engine_sched_config(const struct mediator_config *config)
@@ -337,9 +327,12 @@ struct mediator *mediator_new(const struct mediator_config *config)
     rc = event_ring_init(&m->events);
     if (rc)
         goto out_reactor;
-    rc = interrupter_init(&m->interrupter);
+    rc = trace_init(&m->trace, config->trace_entries);
     if (rc)
         goto out_events;
+    rc = interrupter_init(&m->interrupter);
+    if (rc)
+        goto out_trace;
     rc = closer_init(&m->closer);
     if (rc)
         goto out_interrupter;
@@ -351,6 +344,8 @@ out_closer:
     closer_free(&m->closer);
 out_interrupter:
     interrupter_free(&m->interrupter);
+out_trace:
+    trace_free(&m->trace);
 out_events:
     event_ring_free(&m->events);
 out_reactor:
@@ -373,6 +368,7 @@ void mediator_free(struct mediator *m)
     control_free(&m->control);
     closer_free(&m->closer);
     interrupter_free(&m->interrupter);
+    trace_free(&m->trace);
     event_ring_free(&m->events);
     reactor_free(&m->reactor);
     free(m);

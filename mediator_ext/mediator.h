@@ -50,6 +50,7 @@ struct mediator_config {
     uint32_t aging_after_ms;   /* who has waited longer may come before higher classes */
     uint32_t aging_share;      /* percent of the time that such may have, 0 = none ever */
     uint32_t priority_scope;   /* enum mediator_scope */
+    uint32_t trace_entries;    /* 0 or a power of two to 65,536; mediator_new() alone heeds it */
     uint32_t fault_threshold;  /* points at which a VM is quarantined, 0 = never */
     uint32_t fault_half_life_ms;
 };
@@ -103,7 +104,21 @@ enum mediator_refusal {
     MEDIATOR_REFUSAL_COUNT = 9,
 };
 
+/* How long requests took. A quantile is within 1/16 of what it is (below 1,024 ns: within 64 ns),
+ * the rest is exact. */
+struct mediator_times {
+    uint64_t count;
+    uint64_t sum_ns;
+    uint64_t p50_ns;
+    uint64_t p95_ns;
+    uint64_t p99_ns;
+    uint64_t max_ns;
+};
+
+/* Counted since the engine started; what it took up from the last one counts as submitted.
+ * submitted = completed + failed + refused + dropped + queued + running. */
 struct mediator_vm_stats {
+    uint64_t submitted;
     uint64_t completed;  /* answered with status OK */
     uint64_t failed;     /* answered with another status after having been accepted */
     uint64_t refused;    /* answered without having been accepted */
@@ -112,9 +127,9 @@ struct mediator_vm_stats {
     uint64_t mismatches; /* headers whose pool or priority is not what the store says */
     uint64_t device_ns;  /* occupancy that was charged */
     uint64_t build_ns;
-    uint64_t wait_ns_total; /* arrival to first dispatch */
-    uint64_t wait_ns_max;
-    uint64_t waited; /* requests that wait_ns_total sums over */
+    struct mediator_times wait;  /* arrival to first dispatch, of what was dispatched */
+    struct mediator_times run;   /* occupancy that was charged, of what was dispatched */
+    struct mediator_times total; /* arrival to answer, of what was accepted and answered */
     uint32_t queued;
     uint32_t running;
     uint32_t stub_connected;
@@ -123,6 +138,8 @@ struct mediator_vm_stats {
     uint32_t worker_id[2];
     uint32_t worker_wanted[2]; /* there is work and nobody to do it */
     uint32_t worker_doomed[2]; /* it broke the rules or took too long: kill it */
+    uint32_t vm;               /* handle */
+    uint32_t pool_id;
     uint64_t refused_by[MEDIATOR_REFUSAL_COUNT];
     uint32_t fault_points; /* of this moment, rounded up */
     /* The last quarantine, the engine's own or the caller's. */
@@ -132,6 +149,23 @@ struct mediator_vm_stats {
                                      caller's word */
     uint32_t quarantine_points;  /* that it had by then */
     uint64_t quarantine_since_s; /* CLOCK_REALTIME */
+};
+
+/* What was counted of the VMs of a pool while they were in it; they may be elsewhere by now. What is
+ * queued and running in a pool is so in its VMs. */
+struct mediator_pool_stats {
+    uint64_t submitted;
+    uint64_t completed;
+    uint64_t failed;
+    uint64_t refused;
+    uint64_t dropped;
+    uint64_t faults;
+    uint64_t device_ns;
+    uint64_t build_ns;
+    struct mediator_times wait;
+    struct mediator_times run;
+    struct mediator_times total;
+    uint32_t pool_id;
 };
 
 struct mediator_stats {
@@ -154,6 +188,7 @@ enum mediator_event_type {
     MEDIATOR_WORKERS = 6,       /* worker_wanted or worker_doomed changed: look at the statistics */
     MEDIATOR_IDLE = 7,          /* draining: nothing is running any more */
     MEDIATOR_QUARANTINED = 8,   /* by the engine; a = enum mediator_fault, b = points */
+    MEDIATOR_TRACED = 9,        /* the trace has an entry that a reader waits for */
 };
 
 enum mediator_fault {
@@ -174,6 +209,62 @@ struct mediator_event {
     uint64_t a;
     uint64_t b;
     uint64_t time_ns;
+};
+
+/* What a request asks for. */
+enum mediator_kind {
+    MEDIATOR_KIND_NOP = 1,
+    MEDIATOR_KIND_DEVICE_INFO = 2,
+    MEDIATOR_KIND_VECTOR_ADD = 3,
+    MEDIATOR_KIND_COMMAND = 4,
+    MEDIATOR_KIND_SIGNAL = 5,
+    MEDIATOR_KIND_CANCEL = 6,
+    MEDIATOR_KIND_QUERY = 7,
+};
+
+enum mediator_outcome {
+    MEDIATOR_ANSWERED = 1,
+    MEDIATOR_REFUSED = 2, /* answered without having been accepted */
+    MEDIATOR_DROPPED = 3, /* accepted, but the client was gone before the answer */
+};
+
+/* A request that is finished. A time of 0: that never happened; what is answered at once (SIGNAL,
+ * CANCEL, QUERY) is neither queued nor picked. */
+struct mediator_trace {
+    uint64_t seq;     /* counts finished requests of all VMs, from 1 */
+    uint64_t request; /* counts requests of the VM; 0 = it was refused before it got a number */
+    uint64_t cookie;  /* the client's; of version 1 the request_id */
+    uint64_t received_ns;
+    uint64_t queued_ns;   /* with a successor of the engine that received it: when it took it up */
+    uint64_t picked_ns;   /* first dispatch */
+    uint64_t started_ns;  /* by the worker's word, as far as it can be true */
+    uint64_t ended_ns;    /* the same */
+    uint64_t answered_ns; /* or refused, or dropped */
+    uint64_t device_ns;   /* charged; dispatches that are back together are charged to the first */
+    uint64_t build_ns;
+    uint32_t vm; /* handle */
+    uint32_t vm_id;
+    uint32_t stream;
+    uint32_t dispatches;
+    uint32_t op_index; /* the op that failed; the number of ops run when all went well */
+    int32_t native;    /* the device runtime's own code, 0 = none */
+    uint32_t retry_after_us;
+    uint16_t status; /* enum vgpu_status */
+    uint8_t qp;
+    uint8_t pool_id; /* 0 = none */
+    uint8_t priority;
+    uint8_t transport; /* enum mediator_transport */
+    uint8_t kind;      /* enum mediator_kind */
+    uint8_t outcome;   /* enum mediator_outcome */
+};
+
+/* A reader's place in the trace. */
+struct mediator_trace_cursor {
+    uint64_t position; /* number (seq) of the next entry to look at; 0 is as 1 */
+    uint64_t missed; /* set: entries, of any VM, that were overwritten before they were looked at */
+    uint64_t left;   /* set: entries that are still to be looked at */
+    int32_t vm;      /* handle of the VM whose entries are asked for; -1 = all */
+    uint32_t follow; /* when nothing is left, MEDIATOR_TRACED follows with the next entry */
 };
 
 /* Sizes of the two memfds of a VM. Pure. */
@@ -243,7 +334,19 @@ int mediator_worker_refused(struct mediator *m, uint32_t handle, int lane, uint3
 int mediator_vm_layout(struct mediator *m, uint32_t handle, uint64_t out[5]);
 
 int mediator_vm_stats(struct mediator *m, uint32_t handle, struct mediator_vm_stats *out);
+/* The same of all VMs, or of all pools, up to @max of them. The numbers of each are of one moment,
+ * those of different ones some turns apart: each turn gives a bounded part. Return: how many. */
+int mediator_vms_stats(struct mediator *m, struct mediator_vm_stats *out, uint32_t max);
+int mediator_pools_stats(struct mediator *m, struct mediator_pool_stats *out, uint32_t max);
 int mediator_stats(struct mediator *m, struct mediator_stats *out);
+
+/* The trace: the last trace_entries requests that were finished or refused, overwritten unread.
+ * seek: so that the last @count entries that are asked for come next; 0 = those yet to come.
+ * read: up to @max of them, oldest first. Return: how many, 0 for a seek. Both take several turns of
+ * the reactor when there is much to look at. */
+int mediator_trace_seek(struct mediator *m, struct mediator_trace_cursor *cursor, uint32_t count);
+int mediator_trace_read(struct mediator *m, struct mediator_trace_cursor *cursor,
+                        struct mediator_trace *out, uint32_t max);
 /* cffi:end */
 
 #endif

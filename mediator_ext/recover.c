@@ -130,6 +130,7 @@ int recover(struct vm *vm)
 {
     struct request **live;
     uint32_t used = vm->journal->slots_used, count = 0;
+    uint64_t now_ns = engine_now_ns();
 
     if (used == 0)
         return 0;
@@ -143,7 +144,8 @@ int recover(struct vm *vm)
         struct journal_slot *slot = &vm->journal->slot[i];
         enum request_state state = state_now(vm, slot);
 
-        *r = (struct request){.slot = slot, .vm = vm, .wait_timeline = NO_TIMELINE};
+        *r = (struct request){
+            .slot = slot, .vm = vm, .queued_ns = now_ns, .wait_timeline = NO_TIMELINE};
         slot->state = state;
         if (state == REQUEST_FREE) {
             r->next_free = vm->free_slots;
@@ -153,6 +155,7 @@ int recover(struct vm *vm)
         r->live = true;
         vm->in_use++;
         vm->mediator->in_use++;
+        account_received(vm);
         if (state == REQUEST_QUEUED)
             vm->stats.queued++;
         else if (state == REQUEST_RUNNING || state == REQUEST_CANCELLED)

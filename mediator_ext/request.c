@@ -77,7 +77,7 @@ struct request *request_take(struct vm *vm, struct transport *t,
         .state = REQUEST_FREE,
         .generation = slot->generation + 1,
         .seq = vm->journal->next_seq++,
-        .arrival_ns = engine_now_ns(),
+        .arrival_ns = what->received_ns ? what->received_ns : engine_now_ns(),
         .attachment = what->attachment,
         .transport = (uint8_t)t->ops->id,
         .kind = what->kind,
@@ -101,6 +101,7 @@ struct request *request_take(struct vm *vm, struct transport *t,
                what->wait_count * sizeof(*what->waits));
     memcpy(slot->args, what->args, sizeof(slot->args));
     slot->lane = first_lane(slot);
+    r->queued_ns = slot->arrival_ns;
     request_set_state(r, REQUEST_RECEIVED);
     vm->in_use++;
     vm->mediator->in_use++;

@@ -33,7 +33,8 @@ enum request_kind {
 struct request_received {
     uint64_t cookie;
     uint64_t cmd_off;
-    uint64_t signal; /* to which its stream's timeline is moved when it is done; 0 = none */
+    uint64_t signal;      /* to which its stream's timeline is moved when it is done; 0 = none */
+    uint64_t received_ns; /* by engine_now_ns(), once for what is taken at once; 0 = now */
     uint32_t attachment;
     uint32_t qp;
     uint32_t ctx;

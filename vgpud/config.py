@@ -136,6 +136,16 @@ class SchedulerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     max_builds: Annotated[int, Meta(ge=0, le=MAX_BUILDS)] = 0
 
 
+class TraceConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Section [trace]: what is kept of requests that are finished."""
+
+    entries: Annotated[int, Meta(ge=0, le=65_536)] = 4_096
+
+    def __post_init__(self) -> None:
+        if self.entries & (self.entries - 1):
+            raise ValueError(f"entries: expected 0 or a power of two, is {self.entries}")
+
+
 class FaultsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Section [faults]: when a VM that does wrong is quarantined."""
 
@@ -165,6 +175,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     spawner: SpawnerConfig = SpawnerConfig()
     vms: VmsConfig = VmsConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
+    trace: TraceConfig = TraceConfig()
     faults: FaultsConfig = FaultsConfig()
     device: DeviceConfig = DeviceConfig()
 
@@ -221,6 +232,7 @@ RESTART_KEYS = (
     "vms.ring_queue_pairs",
     "vms.ring_entries",
     "vms.ring_data_bytes",
+    "trace.entries",
     "device.backend",
     "device.opencl_library",
     "device.device_index",

@@ -14,16 +14,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from vgpud.config import Config
+from vgpud.engine_status import pool_statuses, vm_status
 from vgpud.errors import EngineError, SpawnerError
 from vgpud.fault_words import as_quarantine, fault_sentence
-from vgpud.mediator import Event, EventType, LayoutMismatchError, Mediator, Transport
+from vgpud.mediator import Event, EventType, LayoutMismatchError, Mediator
 from vgpud.model.engine import EngineSnapshot, VmStatus
 from vgpud.model.mediation import EngineLimits, PriorityScope, VmFds, VmIdentity
 from vgpud.model.pool import Pool
+from vgpud.model.trace import Transport
 from vgpud.model.vm import NEVER_QUARANTINED, PeerRule, Quarantine, Vm
 from vgpud.probe import Device, with_quota
 from vgpud.qemu_account import qemu_uid
 from vgpud.spawner import HeldEntry, Spawner, close_fds, isolation_gaps
+from vgpud.trace_feed import TraceFeed
 from vgpud.vm_files import VmFiles, VmFileSizes
 from vgpud.worker_process import Tenant
 from vgpud.workforce import Workforce, WorkforceConfig
@@ -37,6 +40,7 @@ class _Entry:
 
     tenant: Tenant
     peer_uid: int
+    pool_id: str
     pairs: int
     opened_to: int | None = None
 
@@ -56,6 +60,7 @@ def limits_of(config: Config) -> EngineLimits:
         priority_scope=PriorityScope[config.scheduler.priority_scope.upper()],
         fault_threshold=config.faults.threshold,
         fault_half_life_ms=config.faults.half_life_ms,
+        trace_entries=config.trace.entries,
     )
 
 
@@ -89,6 +94,7 @@ class HostEngine:
             ),
             self._tenant_empty,
         )
+        self._trace = TraceFeed(mediator)
         self._entries: dict[str, _Entry] = {}
         self._by_handle: dict[int, _Entry] = {}
         self._held: dict[str, HeldEntry] = {}
@@ -126,6 +132,11 @@ class HostEngine:
     def workforce(self) -> Workforce:
         """Who is to be told of workers' exits."""
         return self._workforce
+
+    @property
+    def trace(self) -> TraceFeed:
+        """The requests that are finished."""
+        return self._trace
 
     def watch_quarantines(self, told: Callable[[Iterable[str] | None], None]) -> None:
         """`told` hears of the VMs that the engine quarantines; None: of any, look at all."""
@@ -191,7 +202,7 @@ class HostEngine:
             return
         self._open(entry, peer_uid)
         self._mediator.set_vm(entry.tenant.handle, identity)
-        entry.peer_uid = peer_uid
+        entry.peer_uid, entry.pool_id = peer_uid, identity.pool_id
 
     def remove_vm(self, vm_uuid: str) -> None:
         """Forgets a VM, if it is known: closes its connections, ends its workers."""
@@ -201,6 +212,7 @@ class HostEngine:
         tenant = entry.tenant
         self._mediator.retire_vm(tenant.handle)
         del self._by_handle[tenant.handle]
+        self._trace.remove_vm(vm_uuid)
         try:
             self._files.remove(vm_uuid, self._files.held_keys(vm_uuid, entry.pairs))
         except SpawnerError as error:
@@ -217,17 +229,26 @@ class HostEngine:
         return as_quarantine(self._mediator.vm_counters(entry.tenant.handle).quarantine)
 
     def snapshot(self) -> EngineSnapshot:
-        """Reads all counters at one moment."""
+        """Reads all counters. What is queued in a pool is so in the VMs of the same snapshot."""
         counters = self._mediator.counters()
+        vms, pools = self._mediator.all_vm_counters(), self._mediator.all_pool_counters()
+        # A VM that was removed may still wait for the end of its worker: nobody asks for it.
+        known = [(entry, c) for c in vms if (entry := self._by_handle.get(c.handle)) is not None]
         return EngineSnapshot(
             running=self._running,
             draining=self._draining,
             device=self._device.status,
-            vms={uuid: self._status(entry) for uuid, entry in self._entries.items()},
+            vms={entry.tenant.vm_uuid: vm_status(c) for entry, c in known},
+            pools=pool_statuses(pools, [(entry.pool_id, c) for entry, c in known]),
             events_dropped=counters.events_dropped,
             requests_total=counters.answered,
             isolation_gaps=isolation_gaps(self._spawner.info.capabilities),
         )
+
+    def vm_status(self, vm_uuid: str) -> VmStatus | None:
+        """Reads the counters of one VM; None while the engine does not know it."""
+        entry = self._entries.get(vm_uuid)
+        return vm_status(self._mediator.vm_counters(entry.tenant.handle)) if entry else None
 
     # --- VMs ----------------------------------------------------------------------------------
 
@@ -260,8 +281,9 @@ class HostEngine:
             os.close(ring)
             raise
         tenant = Tenant(handle, identity.uuid, ring)
-        entry = _Entry(tenant, identity.peer_uid, len(fds.host_doorbells))
+        entry = _Entry(tenant, identity.peer_uid, identity.pool_id, len(fds.host_doorbells))
         self._entries[identity.uuid] = self._by_handle[handle] = entry
+        self._trace.add_vm(identity.uuid, handle)
         if self._running:
             self._workforce.review(entry.tenant)
         return entry
@@ -289,26 +311,6 @@ class HostEngine:
             log.error("VM %s: the engine still waits for a worker of it", tenant.vm_uuid)
         tenant.close()
 
-    def _status(self, entry: _Entry) -> VmStatus:
-        c = self._mediator.vm_counters(entry.tenant.handle)
-        return VmStatus(
-            connected_stub=c.stub_connected,
-            connected_ring=c.ring_connected,
-            queued=c.queued,
-            running=c.running,
-            completed=c.completed,
-            refused=c.refused,
-            refused_by=c.refused_by,
-            failed=c.failed,
-            faults=c.faults,
-            fault_points=c.fault_points,
-            worker_pid=c.launch.pid,
-            gpu_time_ns=c.device_ns,
-            wait_ns_total=c.wait_ns_total,
-            wait_ns_max=c.wait_ns_max,
-            quarantine=as_quarantine(c.quarantine),
-        )
-
     # --- news ---------------------------------------------------------------------------------
 
     def _news(self) -> None:
@@ -319,6 +321,7 @@ class HostEngine:
             # Something was not heard: look at everybody.
             log.warning("%d events of the engine were lost", dropped - self._events_dropped)
             self._events_dropped = dropped
+            self._trace.wake()
             for entry in list(self._entries.values()):
                 self._review(entry.tenant)
             self._quarantined(None)
@@ -327,6 +330,9 @@ class HostEngine:
         if event.type is EventType.IDLE:
             if self._on_idle is not None:
                 self._on_idle()
+            return
+        if event.type is EventType.TRACED:
+            self._trace.wake()
             return
         found = self._by_handle.get(event.vm)
         if found is None:

@@ -15,21 +15,23 @@ from typing import Any
 
 from vgpud import _mediator
 from vgpud.errors import EngineError
+from vgpud.mediator_values import pool_counters_of, trace_entry_of, vm_counters_of
 from vgpud.model.mediation import (
     EngineCounters,
     EngineLimits,
-    EngineQuarantine,
-    LaneStatus,
+    PoolCounters,
     RingLayout,
     VmCounters,
     VmFds,
     VmIdentity,
 )
+from vgpud.model.trace import TraceReading
 
 ffi: Any = _mediator.ffi
 lib: Any = _mediator.lib
 
 MAX_PAIRS = 64
+MAX_POOLS = 256
 EVENTS_AT_ONCE = 512
 
 
@@ -38,14 +40,6 @@ class Lane(IntEnum):
 
     LAUNCH = lib.MEDIATOR_LAUNCH
     BUILD = lib.MEDIATOR_BUILD
-
-
-class Transport(IntEnum):
-    """How a client is connected."""
-
-    STUB = lib.MEDIATOR_STUB
-    RING = lib.MEDIATOR_RING
-    LOOP = lib.MEDIATOR_LOOP
 
 
 class EventType(IntEnum):
@@ -59,20 +53,7 @@ class EventType(IntEnum):
     WORKERS = lib.MEDIATOR_WORKERS
     IDLE = lib.MEDIATOR_IDLE
     QUARANTINED = lib.MEDIATOR_QUARANTINED
-
-
-class Refusal(IntEnum):
-    """Why a request was not accepted."""
-
-    MALFORMED = lib.MEDIATOR_REFUSED_MALFORMED
-    UNSUPPORTED = lib.MEDIATOR_REFUSED_UNSUPPORTED
-    POOL = lib.MEDIATOR_REFUSED_POOL
-    QUARANTINE = lib.MEDIATOR_REFUSED_QUARANTINE
-    RATE = lib.MEDIATOR_REFUSED_RATE
-    VM_DEPTH = lib.MEDIATOR_REFUSED_VM_DEPTH
-    TOTAL_DEPTH = lib.MEDIATOR_REFUSED_TOTAL_DEPTH
-    STREAMS = lib.MEDIATOR_REFUSED_STREAMS
-    TIMELINES = lib.MEDIATOR_REFUSED_TIMELINES
+    TRACED = lib.MEDIATOR_TRACED
 
 
 class Fault(IntEnum):
@@ -289,40 +270,22 @@ class Mediator:
         """The counters and the state of one VM."""
         s = ffi.new("struct mediator_vm_stats *")
         _check(lib.mediator_vm_stats(self._m, handle, s), f"read the counters of VM {handle}")
-        lanes = [
-            LaneStatus(
-                s.worker_pid[i], s.worker_id[i], bool(s.worker_wanted[i]), bool(s.worker_doomed[i])
-            )
-            for i in Lane
-        ]
-        return VmCounters(
-            completed=s.completed,
-            failed=s.failed,
-            refused=s.refused,
-            dropped=s.dropped,
-            faults=s.faults,
-            mismatches=s.mismatches,
-            device_ns=s.device_ns,
-            build_ns=s.build_ns,
-            wait_ns_total=s.wait_ns_total,
-            wait_ns_max=s.wait_ns_max,
-            waited=s.waited,
-            queued=s.queued,
-            running=s.running,
-            stub_connected=bool(s.stub_connected),
-            ring_connected=bool(s.ring_connected),
-            launch=lanes[Lane.LAUNCH],
-            build=lanes[Lane.BUILD],
-            refused_by={r.name.lower(): s.refused_by[r] for r in Refusal if s.refused_by[r]},
-            fault_points=s.fault_points,
-            quarantine=EngineQuarantine(
-                number=s.quarantine_number,
-                active=bool(s.quarantined),
-                fault=s.quarantine_fault,
-                points=s.quarantine_points,
-                since_s=s.quarantine_since_s,
-            ),
+        return vm_counters_of(s)
+
+    def all_vm_counters(self) -> list[VmCounters]:
+        """The same of all VMs; takes a few turns of the reactor for each hundred."""
+        room = self.counters().vms
+        table = ffi.new("struct mediator_vm_stats[]", room)
+        count = _check(lib.mediator_vms_stats(self._m, table, room), "read the counters of the VMs")
+        return [vm_counters_of(table[i]) for i in range(count)]
+
+    def all_pool_counters(self) -> list[PoolCounters]:
+        """The counters of all pools."""
+        table = ffi.new("struct mediator_pool_stats[]", MAX_POOLS)
+        count = _check(
+            lib.mediator_pools_stats(self._m, table, MAX_POOLS), "read the counters of the pools"
         )
+        return [pool_counters_of(table[i]) for i in range(count)]
 
     def counters(self) -> EngineCounters:
         """The counters of the whole engine."""
@@ -338,6 +301,35 @@ class Mediator:
             builds=s.builds,
             vms=s.vms,
         )
+
+    # --- the trace ----------------------------------------------------------------------------
+
+    def seek_trace(self, handle: int | None, count: int) -> int:
+        """The place in the trace from which its last `count` entries, of a VM or of all, come."""
+        cursor = _cursor(handle, 0)
+        _check(lib.mediator_trace_seek(self._m, cursor, count), "look through its trace")
+        return int(cursor.position)
+
+    def read_trace(
+        self, handle: int | None, position: int, most: int, *, follow: bool
+    ) -> TraceReading:
+        """Up to `most` entries of a VM, or of all, from a place in the trace on.
+
+        With `follow`, an event TRACED comes with the next entry if nothing is left.
+        """
+        cursor = _cursor(handle, position)
+        cursor.follow = follow
+        table = ffi.new("struct mediator_trace[]", most)
+        count = _check(lib.mediator_trace_read(self._m, cursor, table, most), "read its trace")
+        entries = [trace_entry_of(table[i]) for i in range(count)]
+        return TraceReading(entries, cursor.position, cursor.left, cursor.missed)
+
+
+def _cursor(handle: int | None, position: int) -> Any:
+    cursor = ffi.new("struct mediator_trace_cursor *")
+    cursor.vm = -1 if handle is None else handle
+    cursor.position = position
+    return cursor
 
 
 def _config(limits: EngineLimits) -> Any:

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Protocol, TypeVar
 
 from vgpud.errors import EngineError, ReconcileError, StoreError
-from vgpud.model.engine import EngineSnapshot
+from vgpud.model.engine import EngineSnapshot, VmStatus
 from vgpud.model.pool import Pool
+from vgpud.model.trace import TraceBatch
 from vgpud.model.vm import NEVER_QUARANTINED, Quarantine, Vm
 from vgpud.store.store import Store
 
@@ -31,6 +32,16 @@ RETRY_FIRST_S = 1.0
 RETRY_LONGEST_S = 30.0
 
 Object = TypeVar("Object")
+
+
+class Trace(Protocol):
+    """What the control path asks of the engine's trace; as `trace_feed.TraceFeed` has it."""
+
+    def latest(self, vm_uuid: str | None, count: int) -> TraceBatch:
+        """The last `count` finished requests of a VM, or of all."""
+
+    def follow(self, vm_uuid: str | None, count: int) -> AsyncGenerator[TraceBatch, None]:
+        """The same, and then those that come, until the VM is removed."""
 
 
 class Engine(Protocol):
@@ -55,11 +66,18 @@ class Engine(Protocol):
     def remove_vm(self, vm_uuid: str) -> None:
         """Forgets a VM, if it is known: answers what waits, ends worker and sockets."""
 
+    @property
+    def trace(self) -> Trace:
+        """The requests that are finished."""
+
     def quarantine_of(self, vm_uuid: str) -> Quarantine:
         """The last quarantine that the engine knows of a VM, NEVER_QUARANTINED if none."""
 
     def snapshot(self) -> EngineSnapshot:
-        """Reads all counters at one moment. Never raises."""
+        """Reads all counters. Never raises."""
+
+    def vm_status(self, vm_uuid: str) -> VmStatus | None:
+        """Reads the counters of one VM; None while the engine does not know it."""
 
 
 def pool_subject(pool_id: str) -> str:

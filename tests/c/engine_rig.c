@@ -54,7 +54,8 @@ struct mediator_config rig_config(void)
                                     .quantum_us = 1000000,
                                     .run_timeout_ms = 60000,
                                     .build_timeout_ms = 60000,
-                                    .queue_timeout_ms = 600000};
+                                    .queue_timeout_ms = 600000,
+                                    .trace_entries = RIG_TRACE_ENTRIES};
 }
 
 struct vgpu_device_info rig_device(void)

@@ -15,9 +15,10 @@
 #include "ring_abi.h"
 #include "wire.h"
 
-#define RIG_LONG_MS    5000 /* what is to happen has happened by then, also under a sanitizer */
-#define RIG_ENTRIES    16u
-#define RIG_DATA_BYTES 65536u
+#define RIG_LONG_MS       5000 /* what is to happen has happened by then, also under a sanitizer */
+#define RIG_ENTRIES       16u
+#define RIG_DATA_BYTES    65536u
+#define RIG_TRACE_ENTRIES 64u
 
 struct rig_vm {
     struct mediator_vm identity;

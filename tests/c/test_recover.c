@@ -108,6 +108,7 @@ static void survive(enum death death)
 {
     struct keeper k;
     struct fake_worker launch, build;
+    struct mediator_vm_stats stats;
     struct vgpu_completion completion;
     struct rig_ring ring;
     struct journal *j;
@@ -142,7 +143,9 @@ static void survive(enum death death)
         CHECK(rig_ring_take(&ring, 0, &completion, RIG_LONG_MS) && completion.cookie == i &&
               completion.status == VGPU_OK);
     CHECK(!rig_ring_take(&ring, 0, &completion, 0));
-    CHECK(rig_stats(m, &vm).running == 0 && rig_stats(m, &vm).queued == 0);
+    stats = rig_stats(m, &vm);
+    CHECK(stats.running == 0 && stats.queued == 0 && stats.dropped == 0);
+    CHECK(stats.submitted == stats.completed + stats.failed + stats.refused);
     CHECK(rig_stats(m, &vm).faults == 0 && !rig_stats(m, &vm).worker_doomed[0]);
     for (uint32_t i = 0; i < j->slots_used; i++)
         CHECK(j->slot[i].state == REQUEST_FREE);

@@ -42,8 +42,8 @@ from vgpud.protocol.messages import (
     RemoveVmReply,
     ShowVm,
     ShowVmReply,
-    VmLive,
 )
+from vgpud.protocol.states import VmLive
 
 DEADLINE_S = 30.0
 PAUSE_S = 0.01

@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -190,9 +191,30 @@ def test_vgpu_admin_shows_live_numbers(vgpud: RunningDaemon, guest: Guest) -> No
         assert live["connected_stub"] and live["connected_ring"]
         assert (live["completed"], live["failed"], live["faults"]) == (3, 1, 1)
         assert live["worker_pid"] == guest.worker().pid
-        assert live["gpu_time_ns"] > 0 and live["wait_ns_total"] >= live["wait_ns_max"] > 0
+        assert live["gpu_time_ns"] == live["run"]["sum_ns"] > 0
+        assert live["wait"]["count"] == live["total"]["count"] == 4
+        assert live["wait"]["sum_ns"] >= live["wait"]["max_ns"] >= live["wait"]["p50_ns"] > 0
         status = vgpud.admin("status").stdout
     assert "Completed: 3 | Failed: 1" in status[status.index(guest.uuid) :]
+
+
+def test_a_pool_keeps_the_numbers_of_a_vm_that_is_gone(vgpud: RunningDaemon, pool_c: str) -> None:
+    guest = register(vgpud, pool=pool_c)
+
+    def pool() -> dict[str, Any]:
+        shown = vgpud.admin("show-pool", f"--pool-id={pool_c}", "--json")
+        live: dict[str, Any] = json.loads(shown.stdout)["pool"]["live"]
+        return live
+
+    before = pool()
+    with guest.stub() as stub:
+        assert [stub.vector_add(n, 1) for n in range(5)] == [1, 2, 3, 4, 5]
+    during = pool()
+    assert during["completed"] - before["completed"] == 5
+    assert during["run"]["count"] - before["run"]["count"] == 5
+    assert during["gpu_time_ns"] > before["gpu_time_ns"]
+    guest.remove()
+    assert pool() == during
 
 
 def test_the_varlink_client_of_others_understands_the_daemon(vgpud: RunningDaemon) -> None:

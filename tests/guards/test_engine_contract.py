@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import subprocess
+from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +13,8 @@ import pytest
 from cffi import FFI
 
 from tests.guards.sources import ROOT, files
+from vgpud.model.mediation import Refusal
+from vgpud.model.trace import RequestKind, RequestOutcome, RequestStatus, Transport
 
 EXT = ROOT / "mediator_ext"
 
@@ -60,6 +63,28 @@ def test_the_markers_hold_every_function_that_mediator_h_declares() -> None:
 def test_markers_that_do_not_pair_are_refused(header: str) -> None:
     with pytest.raises(ValueError, match=r"mediator\.h"):
         _build_mediator().cdef_of(header)
+
+
+@pytest.mark.parametrize(
+    ("mirror", "header", "name"),
+    [
+        (RequestStatus, "ring_abi.h", "vgpu_status"),
+        (RequestKind, "mediator.h", "mediator_kind"),
+        (RequestOutcome, "mediator.h", "mediator_outcome"),
+        (Transport, "mediator.h", "mediator_transport"),
+        (Refusal, "mediator.h", "mediator_refusal"),
+    ],
+)
+def test_an_enum_is_that_of_its_header(mirror: type[IntEnum], header: str, name: str) -> None:
+    body = re.search(rf"^enum {name} \{{(.*?)^\}};", (EXT / header).read_text(), re.M | re.S)
+    assert body
+    written = re.findall(r"^ +[A-Z]+_(\w+) = (\d+),", body.group(1), re.MULTILINE)
+    numbers = {
+        entry.removeprefix("KIND_").removeprefix("REFUSED_"): int(value)
+        for entry, value in written
+        if not entry.endswith("_COUNT")
+    }
+    assert numbers and {member.name: member.value for member in mirror} == numbers
 
 
 def test_the_extension_exports_its_init_function_only() -> None:

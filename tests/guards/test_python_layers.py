@@ -30,6 +30,7 @@ LAYERS = {
     "vgpud.store": "store",
     "vgpud._mediator": "extension",
     "vgpud.mediator": "mediator",
+    "vgpud.mediator_values": "mediator",
     "vgpud.spawner": "spawner",
     "vgpud.inventory": "inventory",
     # What the engine lives on: files of VMs, workers, the device they will use.
@@ -48,6 +49,8 @@ LAYERS = {
     "vgpud.fault_words": "supply",
     "vgpud.known_device": "supply",
     "vgpud.engine": "supply",
+    "vgpud.engine_status": "supply",
+    "vgpud.trace_feed": "supply",
     "vgpud.reconcile": "reconcile",
     "vgpud.names": "rules",
     "vgpud.pools": "rules",

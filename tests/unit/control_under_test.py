@@ -7,8 +7,8 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,8 +22,18 @@ from vgpud.control.listener import ControlListener
 from vgpud.control.policy import role_policy
 from vgpud.control.server import ControlServer
 from vgpud.errors import EngineError
-from vgpud.model.engine import DeviceStatus, EngineSnapshot, VmStatus
+from vgpud.model.engine import DeviceStatus, EngineSnapshot, PoolStatus, VmStatus
 from vgpud.model.pool import Pool
+from vgpud.model.priority import Priority
+from vgpud.model.trace import (
+    RequestKind,
+    RequestOutcome,
+    RequestStatus,
+    TraceBatch,
+    TracedRequest,
+    TraceEntry,
+    Transport,
+)
 from vgpud.model.vm import NEVER_QUARANTINED, Quarantine, Vm
 from vgpud.reconcile import Reconciler
 from vgpud.store.store import AuditEntry, Store
@@ -36,6 +46,68 @@ UUID_3 = "5b0a4c6e-2f6d-4a55-9a51-0a6f2d1c7e03"
 
 # Nobody on this machine but for those a test lets in: the tests may run as root or not.
 CONFIG = ControlConfig(admin_group="", view_group="")
+
+
+class TraceDouble:
+    """Gives what it was given: `kept` at once, and to followers what is added later."""
+
+    def __init__(self) -> None:
+        self.kept: list[TracedRequest] = []
+        self.asked: list[tuple[str | None, int]] = []
+        self.left = threading.Event()
+        self._queues: set[asyncio.Queue[TraceBatch | None]] = set()
+
+    def latest(self, vm_uuid: str | None, count: int) -> TraceBatch:
+        self.asked.append((vm_uuid, count))
+        return TraceBatch(self.kept[-count:], 0)
+
+    async def follow(self, vm_uuid: str | None, count: int) -> AsyncGenerator[TraceBatch, None]:
+        queue: asyncio.Queue[TraceBatch | None] = asyncio.Queue()
+        self._queues.add(queue)
+        try:
+            yield self.latest(vm_uuid, count)
+            while (batch := await queue.get()) is not None:
+                yield batch
+        finally:
+            self._queues.discard(queue)
+            self.left.set()
+
+    def add(self, batch: TraceBatch | None) -> None:
+        """To be called in the loop; None ends all followers."""
+        for queue in self._queues:
+            queue.put_nowait(batch)
+
+
+def traced(seq: int, vm_uuid: str | None = UUID_1, **changes: Any) -> TracedRequest:
+    """A finished request that waited 100 us, ran 20 us, and was answered after 150 us."""
+    entry = TraceEntry(
+        seq=seq,
+        request=seq,
+        cookie=0xFFFF_FFFF_FFFF_FFFF,
+        received_ns=1_000_000,
+        queued_ns=1_000_000,
+        picked_ns=1_100_000,
+        started_ns=1_110_000,
+        ended_ns=1_130_000,
+        answered_ns=1_150_000,
+        device_ns=20_000,
+        build_ns=0,
+        handle=0,
+        vm_id=1,
+        stream=2,
+        dispatches=1,
+        op_index=1,
+        native=0,
+        retry_after_us=0,
+        status=RequestStatus.OK,
+        queue_pair=0,
+        pool_id="A",
+        priority=Priority.HIGH,
+        transport=Transport.RING,
+        kind=RequestKind.COMMAND,
+        outcome=RequestOutcome.ANSWERED,
+    )
+    return TracedRequest(replace(entry, **changes), vm_uuid)
 
 
 @dataclass
@@ -53,6 +125,8 @@ class EngineDouble:
     broken: dict[str, OSError | EngineError] = field(default_factory=dict)
     live: dict[str, VmStatus] = field(default_factory=dict)
     isolation_gaps: tuple[str, ...] = ()
+    live_pools: dict[str, PoolStatus] = field(default_factory=dict)
+    trace: TraceDouble = field(default_factory=TraceDouble)
 
     def set_pool(self, pool: Pool) -> None:
         self._note("set_pool", pool.pool_id)
@@ -81,10 +155,14 @@ class EngineDouble:
             running=True,
             device=device,
             vms=vms,
+            pools=self.live_pools,
             events_dropped=0,
             requests_total=7,
             isolation_gaps=self.isolation_gaps,
         )
+
+    def vm_status(self, vm_uuid: str) -> VmStatus | None:
+        return self.live.get(vm_uuid, VmStatus()) if vm_uuid in self.vms else None
 
     def _note(self, call: str, name: str) -> None:
         self.calls.append(f"{call} {name}")

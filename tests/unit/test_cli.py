@@ -25,6 +25,8 @@ from vgpud.cli.vms import VM_ID_MAX
 from vgpud.control.authz import RolePolicy
 from vgpud.errors import NoDaemonError, TimeoutExpiredError, VgpudError
 from vgpud.model import vm as model_vm
+from vgpud.model.engine import PoolStatus, VmStatus
+from vgpud.model.mediation import Times
 from vgpud.refusals import PoolExists
 
 
@@ -130,6 +132,40 @@ def test_status_says_where_guests_are_not_kept_apart(control: RunningControl, ad
     assert answer["daemon"]["isolation_gaps"] == ["workers share an account", "and a network"]
 
 
+WAITED = Times(count=9, sum_ns=9_000_000, p50_ns=2_500, p95_ns=1, p99_ns=71_234_567, max_ns=10**10)
+
+
+def test_live_numbers_are_shown_with_quantiles(control: RunningControl, admin: Admin) -> None:
+    admin("register-vm", f"--vm-uuid={UUID_1}", "--vm-name=one")
+    control.engine.live[UUID_1] = VmStatus(
+        connected_ring=True, queued=2, running=1, submitted=12, completed=9, wait=WAITED
+    )
+    control.engine.live_pools["A"] = PoolStatus(completed=7, gpu_time_ns=1500, run=WAITED)
+    wait = "p50 2.5 us, p99 71.2 ms, max 10 s"
+    assert admin("show-vm", "--vm-name=one").out.endswith(
+        "Live:\n"
+        "  Connections: ring\n"
+        "  Queued: 2\n"
+        "  Running: 1\n"
+        "  Submitted: 12\n"
+        "  Completed: 9 (failed: 0, refused: 0, dropped: 0, faults: 0)\n"
+        "  GPU Time: 0 ns\n"
+        "  Build Time: 0 ns\n"
+        f"  Wait: {wait}\n"
+        "  Run: -\n"
+        "  Total: -\n"
+        "  Worker: none\n"
+    )
+    page = admin("show-pool", "--pool-id=A").out
+    assert "  Low: 0 VMs\n\nLive:\n  Queued: 0\n" in page and f"  Run: {wait}\n" in page
+    status = admin("status").out
+    assert (
+        "  Queued: 0 | Running: 0 | Completed: 7 | Failed: 0 | Refused: 0 | GPU: 1.5 us | "
+        "Wait p50/p99: - | Run p50/p99: 2.5 us / 71.2 ms\n"
+    ) in status
+    assert "    ring | Queued: 2 | Running: 1 | Completed: 9 |" in status
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -149,6 +185,7 @@ def test_status_says_where_guests_are_not_kept_apart(control: RunningControl, ad
         ("clear-quarantine", f"--vm-uuid={UUID_1}"),
         ("remove-vm", f"--vm-uuid={UUID_1}"),
         ("status",),
+        ("trace",),
     ],
 )
 def test_every_command_speaks_json(

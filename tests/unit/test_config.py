@@ -86,6 +86,7 @@ def test_section_that_is_a_value_is_refused() -> None:
         ("control", "socket_mode", 660, "a mode from 0o000 to 0o777, in octal such as 0o660, is"),
         ("spawner", "worker_uid_base", 61_001, "a multiple of 4, is 61001"),
         ("vms", "ring_entries", 100, "a power of two, is 100"),
+        ("trace", "entries", 100, "0 or a power of two, is 100"),
         ("vms", "max_queued_per_vm", 100_000, "an integer from 16 to 32768, is 100000"),
         ("scheduler", "units_in_flight", 33, "an integer from 1 to 32, is 33"),
         ("device", "backend", "cuda", "one of auto, opencl, null, is 'cuda'"),

@@ -15,6 +15,8 @@ import pytest
 from tests.unit.control_under_test import UUID_1, UUID_2, RunningControl, running_control
 from vgpud.control.authz import RolePolicy
 from vgpud.errors import EngineError
+from vgpud.model.engine import PoolStatus
+from vgpud.model.mediation import Times
 from vgpud.store.store import AuditOutcome
 
 NOBODY = RolePolicy(frozenset())
@@ -163,6 +165,16 @@ def test_vms_are_listed_by_pool_and_priority(control: RunningControl) -> None:
     assert listed(pool_id="B", priority="high") == [UUID_2]
     assert listed(priority="low") == []
     assert control.call("ListVms", pool_id="Z")["error"] == f"{ADMIN}.PoolNotFound"
+
+
+def test_live_numbers_of_pools_come_with_show_pool_and_status(control: RunningControl) -> None:
+    control.engine.live_pools["A"] = PoolStatus(queued=3, wait=Times(count=1, p99_ns=5))
+    shown = control.call("ShowPool", pool_id="A")["parameters"]["pool"]["live"]
+    assert (shown["queued"], shown["wait"]["p99_ns"]) == (3, 5)
+    pools = control.call("Status")["parameters"]["pools"]
+    assert [pool.get("live") for pool in pools] == [shown, None]
+    listed = control.call("ListPools")["parameters"]["pools"]
+    assert [pool.get("live") for pool in listed] == [None, None]
 
 
 def test_a_removed_vm_is_gone_from_store_and_engine(control: RunningControl) -> None:

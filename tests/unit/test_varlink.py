@@ -22,12 +22,13 @@ from varlink.scanner import (
 from vgpud.control.authz import ROLE_NEEDED
 from vgpud.control.dispatch import VERBS
 from vgpud.model.priority import Priority
-from vgpud.protocol import messages
+from vgpud.protocol import messages, states
 from vgpud.protocol.calls import Call, decode_call, decode_reply, encode_call, encode_error
 from vgpud.protocol.codec import from_wire, to_wire
 from vgpud.protocol.descriptions import INTERFACES, load_description
 from vgpud.protocol.framing import MessageDecoder, frame
-from vgpud.protocol.messages import METHODS, ListPools, PriorityCounts, RegisterVm, ShowPool
+from vgpud.protocol.messages import METHODS, ListPools, RegisterVm, ShowPool
+from vgpud.protocol.states import PriorityCounts
 from vgpud.record import Record
 from vgpud.refusals import (
     ADMIN_ERRORS,
@@ -273,14 +274,14 @@ def test_a_type_is_as_described(name: str, alias: _Alias) -> None:
     if isinstance(alias.type, _Enum):
         assert (alias.name, list(alias.type.fields)) == ("Priority", [p.label for p in Priority])
     else:
-        assert fields_defined(getattr(messages, alias.name)) == fields_described(alias.type)
+        assert fields_defined(getattr(states, alias.name)) == fields_described(alias.type)
 
 
 def test_every_type_defined_is_described() -> None:
     exchanged = {cls for pair in METHODS.values() for cls in pair}
     defined = {
         name
-        for name, cls in vars(messages).items()
+        for name, cls in (vars(messages) | vars(states)).items()
         if isinstance(cls, type) and issubclass(cls, Record) and cls not in exchanged | {Record}
     }
     assert defined | {"Priority"} == {name.rpartition(".")[2] for name, _ in members(_Alias)}

@@ -9,13 +9,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
 import vgpud
-from vgpud.cli import limits, pools, quarantine, status, vms
+from vgpud.cli import limits, pools, quarantine, status, trace, vms
 from vgpud.cli.client import DEFAULT_SOCKET, Client
-from vgpud.cli.command import Command
+from vgpud.cli.command import Command, Output
 from vgpud.cli.report import as_json, as_line, write
 from vgpud.cli.values import seconds
 from vgpud.errors import ExitCode, OutputError, UsageError, VgpudError
@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, Command] = {
         *limits.COMMANDS,
         *quarantine.COMMANDS,
         *status.COMMANDS,
+        *trace.COMMANDS,
     )
 }
 
@@ -119,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         attempt = command.attempt(options)
         socket_path = options.socket or os.environ.get("VGPUD_SOCKET") or DEFAULT_SOCKET
         output = command.run(Client(socket_path, options.timeout), options)
+        if not isinstance(output, Output):
+            return _write_all(output, in_json=options.json)
         write(json.dumps(output.answer, indent=2) if options.json else output.text)
     except VgpudError as error:
         print(as_line(PROGRAM, attempt, error), file=sys.stderr)
@@ -128,6 +131,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{PROGRAM}: {attempt}: interrupted", file=sys.stderr)
         return INTERRUPTED
+    return ExitCode.OK
+
+
+def _write_all(outputs: Iterator[Output], *, in_json: bool) -> int:
+    """Prints what comes until the user has seen enough; each answer on one line of JSON."""
+    try:
+        for output in outputs:
+            text = json.dumps(output.answer) if in_json else output.text
+            if text and not write(text):
+                break
+    except KeyboardInterrupt:
+        pass  # how a command without an end is ended
     return ExitCode.OK
 
 

@@ -1,4 +1,4 @@
-"""One call on the control socket, waited for; used by the command line clients."""
+"""Calls on the control socket, waited for; used by the command line clients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import errno
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeVar
 
 from vgpud.errors import AccessError, NoDaemonError, TimeoutExpiredError, VgpudError
@@ -67,16 +67,26 @@ class Client:
             RequestError: the daemon's answer is an error; its own class.
             NoDaemonError, AccessError, TimeoutExpiredError: there is no answer.
         """
-        reply = self._exchange(Call(_METHOD_NAMES[type(message)], to_wire(message)))
-        if reply.error is not None:
-            raise error_from_reply(reply.error, reply.parameters)
-        try:
-            return from_wire(reply_type, reply.parameters, strict=False), reply.parameters
-        except (InvalidParameter, InvalidArgument) as error:
-            raise _not_understood(f"it lacks {error.parameter}") from error
+        call = Call(_METHOD_NAMES[type(message)], to_wire(message))
+        with contextlib.closing(self._exchange(call)) as replies:
+            return _read(next(replies), reply_type)
 
-    def _exchange(self, call: Call) -> Reply:
+    def follow(
+        self, message: Record, reply_type: type[ReplyType]
+    ) -> Iterator[tuple[ReplyType, dict[str, Any]]]:
+        """Makes a call that has several replies, and gives each as it comes, however long it takes.
+
+        Only the first one must come in time. Raises as `call` does, also between replies, and
+        NoDaemonError when the daemon ends.
+        """
+        call = Call(_METHOD_NAMES[type(message)], to_wire(message), more=True)
+        with contextlib.closing(self._exchange(call)) as replies:
+            for reply in replies:
+                yield _read(reply, reply_type)
+
+    def _exchange(self, call: Call) -> Generator[Reply, None, None]:
         deadline = time.monotonic() + self._timeout_s
+        begun = False
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             try:
                 self._connect(connection)
@@ -85,14 +95,16 @@ class Client:
                 # A daemon that closes while we write may have answered why: read that.
                 with contextlib.suppress(BrokenPipeError):
                     connection.sendall(frame(encode_call(call)))
-                return self._receive(connection, deadline)
+                for reply in self._receive(connection, deadline):
+                    begun = True
+                    yield reply
             except TimeoutError as error:
                 raise TimeoutExpiredError(
                     f"no answer from {self._socket_path} within {self._timeout_s:g} s",
                     "Look at `systemctl status vgpud`, or wait longer with --timeout.",
                 ) from error
             except OSError as error:
-                raise self._unreachable(error) from error
+                raise self._lost() if begun else self._unreachable(error) from error
             except MalformedMessage as error:
                 raise _not_understood(error.reason) from error
 
@@ -108,18 +120,27 @@ class Client:
             raise TimeoutError from error
         connection.settimeout(self._timeout_s)
 
-    def _receive(self, connection: socket.socket, deadline: float) -> Reply:
+    def _receive(self, connection: socket.socket, deadline: float | None) -> Iterator[Reply]:
+        """All replies to a call; the first one by the deadline."""
         decoder = MessageDecoder(REPLY_BYTES_MAX)
         while True:
-            remaining_s = deadline - time.monotonic()
-            if remaining_s <= 0:
-                raise TimeoutError
-            connection.settimeout(remaining_s)
+            connection.settimeout(_remaining_s(deadline))
             data = connection.recv(READ_BYTES)
             if not data:
                 raise ConnectionResetError(errno.ECONNRESET, "closed without an answer")
             for message in decoder.feed(data):
-                return decode_reply(message)
+                reply = decode_reply(message)
+                yield reply
+                if not reply.continues:
+                    return
+                deadline = None
+
+    def _lost(self) -> VgpudError:
+        return NoDaemonError(
+            f"the daemon on {self._socket_path} has ended, or closed the connection",
+            "Look at `systemctl status vgpud`. It also closes on a reader that stops reading for "
+            "longer than message_timeout_ms.",
+        )
 
     def _unreachable(self, error: OSError) -> VgpudError:
         if isinstance(error, PermissionError):
@@ -134,6 +155,26 @@ class Client:
                 "Look at `systemctl status vgpud`; a change may or may not have been made.",
             )
         return NoDaemonError(f"no daemon answers on {self._socket_path}: {reason}", HOW_TO_START)
+
+
+def _remaining_s(deadline: float | None) -> float | None:
+    """How long until a deadline; raises TimeoutError when it has passed."""
+    if deadline is None:
+        return None
+    remaining_s = deadline - time.monotonic()
+    if remaining_s <= 0:
+        raise TimeoutError
+    return remaining_s
+
+
+def _read(reply: Reply, reply_type: type[ReplyType]) -> tuple[ReplyType, dict[str, Any]]:
+    """A reply as its class, and as it came; raises the error that it is."""
+    if reply.error is not None:
+        raise error_from_reply(reply.error, reply.parameters)
+    try:
+        return from_wire(reply_type, reply.parameters, strict=False), reply.parameters
+    except (InvalidParameter, InvalidArgument) as error:
+        raise _not_understood(f"it lacks {error.parameter}") from error
 
 
 def error_from_reply(name: str, parameters: dict[str, Any]) -> VgpudError:

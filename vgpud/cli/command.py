@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from vgpud.cli.client import Client
@@ -11,7 +11,10 @@ from vgpud.record import Record
 
 
 class Output(Record):
-    """What a command prints: text for people, or the daemon's answer for --json."""
+    """What a command prints: text for people, or the daemon's answer for --json.
+
+    Without a text there is nothing to say to people.
+    """
 
     text: str
     answer: dict[str, Any]
@@ -21,13 +24,14 @@ class Command(Record):
     """One verb.
 
     `attempt` says what is being attempted ("creating pool C"), for the message when it fails;
-    `add_options` declares the options; `run` makes the call and raises VgpudError; `example` is
-    shown by the command's help.
+    `add_options` declares the options; `run` makes the call and raises VgpudError. One that goes on
+    until the user ends it gives an output whenever there is something to print. `example` is shown
+    by the command's help.
     """
 
     name: str
     summary: str
     attempt: Callable[[Namespace], str]
     add_options: Callable[[ArgumentParser], None]
-    run: Callable[[Client, Namespace], Output]
+    run: Callable[[Client, Namespace], Output | Iterator[Output]]
     example: str = ""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from vgpud.protocol.messages import (
+from vgpud.protocol.messages import StatusReply
+from vgpud.protocol.states import (
     DaemonState,
     DeviceState,
+    PoolLive,
     PoolState,
     PriorityCounts,
-    StatusReply,
+    RequestTimes,
     VmLive,
     VmState,
 )
@@ -29,7 +31,7 @@ def pool_list(pools: Sequence[PoolState]) -> str:
 
 
 def pool_page(pool: PoolState, vms: Sequence[VmState]) -> str:
-    """A pool with its VMs and how their priorities are distributed."""
+    """A pool with its VMs, how their priorities are distributed, and its live numbers."""
     name = f": {pool.pool_name}" if pool.pool_name is not None else ""
     lines = [f"=== Pool {pool.pool_id}{name} ===", f"Status: {_enabled(pool.enabled)}"]
     if pool.description is not None:
@@ -37,6 +39,8 @@ def pool_page(pool: PoolState, vms: Sequence[VmState]) -> str:
     lines += [f"Created: {pool.created_at}", f"VMs: {pool.vms.total}", "", "VM List:"]
     lines += [f"  {_vm_head(vm)}" for vm in vms] or ["  (none)"]
     lines += ["", "Priority Distribution:", *_distribution(pool.vms)]
+    if pool.live is not None:
+        lines += ["", "Live:", *_work_block(pool.live)]
     return "\n".join(lines)
 
 
@@ -114,6 +118,8 @@ def status_page(status: StatusReply) -> str:
     lines += ["", f"=== Pools ({len(status.pools)}) ==="]
     for pool in status.pools:
         lines.append(pool_line(pool))
+        if pool.live is not None:
+            lines.append(f"  {_work_line(pool.live)}")
         lines += _vm_lines(vm for vm in status.vms if vm.pool_id == pool.pool_id)
     stranded = [vm for vm in status.vms if vm.pool_id is None]
     if stranded:
@@ -197,13 +203,44 @@ def _connections(live: VmLive) -> str:
     return ", ".join(held) or "not connected"
 
 
+def _times(times: RequestTimes) -> str:
+    """The quantiles of a kind of time; a dash while nothing was counted."""
+    if times.count == 0:
+        return "-"
+    return (
+        f"p50 {duration(times.p50_ns)}, p99 {duration(times.p99_ns)}, max {duration(times.max_ns)}"
+    )
+
+
+def _work_block(live: VmLive | PoolLive) -> list[str]:
+    return [
+        f"  Queued: {live.queued}",
+        f"  Running: {live.running}",
+        f"  Submitted: {live.submitted}",
+        f"  Completed: {live.completed} (failed: {live.failed}, refused: {live.refused}, "
+        f"dropped: {live.dropped}, faults: {live.faults})",
+        f"  GPU Time: {duration(live.gpu_time_ns)}",
+        f"  Build Time: {duration(live.build_time_ns)}",
+        f"  Wait: {_times(live.wait)}",
+        f"  Run: {_times(live.run)}",
+        f"  Total: {_times(live.total)}",
+    ]
+
+
+def _work_line(live: VmLive | PoolLive) -> str:
+    return (
+        f"Queued: {live.queued} | Running: {live.running} | Completed: {live.completed} | "
+        f"Failed: {live.failed} | Refused: {live.refused} | GPU: {duration(live.gpu_time_ns)} | "
+        f"Wait p50/p99: {_short(live.wait)} | Run p50/p99: {_short(live.run)}"
+    )
+
+
+def _short(times: RequestTimes) -> str:
+    return f"{duration(times.p50_ns)} / {duration(times.p99_ns)}" if times.count else "-"
+
+
 def _refusals(live: VmLive) -> str:
     return ", ".join(f"{refusal.reason} {refusal.count}" for refusal in live.refused_by)
-
-
-def _mean_wait_ns(live: VmLive) -> int:
-    began = live.completed + live.failed + live.running
-    return live.wait_ns_total // began if began else 0
 
 
 def _live_block(live: VmLive | None) -> list[str]:
@@ -213,13 +250,8 @@ def _live_block(live: VmLive | None) -> list[str]:
     return [
         "Live:",
         f"  Connections: {_connections(live)}",
-        f"  Queued: {live.queued}",
-        f"  Running: {live.running}",
-        f"  Completed: {live.completed} (failed: {live.failed}, refused: {live.refused}, "
-        f"faults: {live.faults})",
+        *_work_block(live),
         *([f"  Refused: {_refusals(live)}"] if live.refused_by else []),
-        f"  GPU Time: {duration(live.gpu_time_ns)}",
-        f"  Wait: mean {duration(_mean_wait_ns(live))}, max {duration(live.wait_ns_max)}",
         f"  Worker: {worker}",
     ]
 
@@ -238,12 +270,7 @@ def _vm_lines(vms: Iterable[VmState]) -> list[str]:
 
 def _live_line(live: VmLive) -> str:
     worker = f" | Worker: {live.worker_pid}" if live.worker_pid else ""
-    return (
-        f"{_connections(live)} | Queued: {live.queued} | Running: {live.running} | "
-        f"Completed: {live.completed} | Failed: {live.failed} | Refused: {live.refused} | "
-        f"GPU: {duration(live.gpu_time_ns)} | Wait: {duration(_mean_wait_ns(live))} mean, "
-        f"{duration(live.wait_ns_max)} max{worker}"
-    )
+    return f"{_connections(live)} | {_work_line(live)}{worker}"
 
 
 def _daemon_lines(daemon: DaemonState, device: DeviceState) -> list[str]:

@@ -29,8 +29,8 @@ def as_json(error: VgpudError) -> str:
     return json.dumps({"error": told}, indent=2)
 
 
-def write(text: str) -> None:
-    """Prints an answer; a reader that has seen enough, as `head`, is no failure.
+def write(text: str) -> bool:
+    """Prints an answer, and says if anybody reads it; one that has seen enough is no failure.
 
     Characters that the terminal does not have are written as escapes. Raises OutputError.
     """
@@ -40,9 +40,11 @@ def write(text: str) -> None:
         print(text, flush=True)
     except BrokenPipeError:
         _discard_rest()
+        return False
     except OSError as error:
         _discard_rest()
         raise OutputError(f"cannot write the answer: {error.strerror or error}") from error
+    return True
 
 
 def _discard_rest() -> None:

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from vgpud.control.authz import RolePolicy, authorize
-from vgpud.control.handlers import limits, pools, quarantine, service, shutdown, status, vms
+from vgpud.control.handlers import (
+    limits,
+    pools,
+    quarantine,
+    service,
+    shutdown,
+    status,
+    trace,
+    vms,
+)
 from vgpud.control.handlers.context import Context
 from vgpud.control.peer import Peer
 from vgpud.errors import StoreError
@@ -47,7 +57,8 @@ class Verb:
     `handler` decides and answers. A method that `changes` something runs in a transaction with its
     audit row. One that is `urgent` must not depend on the disk: if its audit row cannot be written,
     the log has it. `subject` names, from the reply, what the engine must take over before the
-    answer. `afterwards` runs once the change is committed.
+    answer. `afterwards` runs once the change is committed. `stream` gives the replies to a call
+    that permits several; it changes nothing, and ends only by an error that is the last answer.
     """
 
     handler: Callable[[Context, Any], Record]
@@ -55,6 +66,7 @@ class Verb:
     urgent: bool = False
     subject: Callable[[Any], str] | None = None
     afterwards: Callable[[Context, Any], None] | None = None
+    stream: Callable[[Context, Any], AsyncGenerator[Record, None]] | None = None
 
 
 def _pool_of(reply: Any) -> str:
@@ -84,6 +96,7 @@ VERBS: Mapping[str, Verb] = {
         quarantine.clear_quarantine, changes=True, subject=_vm_of
     ),
     "org.vgpud.admin.Status": Verb(status.status),
+    "org.vgpud.admin.Trace": Verb(trace.trace, stream=trace.follow_trace),
     "org.vgpud.admin.Shutdown": Verb(
         shutdown.shutdown, urgent=True, afterwards=shutdown.begin_shutdown
     ),
@@ -100,15 +113,19 @@ class Dispatch:
         self._context = context
         self.policy = policy
 
-    def handle(self, peer: Peer, message: bytes) -> bytes | None:
+    def handle(self, peer: Peer, message: bytes) -> bytes | AsyncGenerator[bytes, None] | None:
         """Answers one message; None if the caller wants no answer. Blocks on the disk.
 
-        Whatever the bytes are, the answer says what is wrong with them.
+        A call that permits several answers is given them one after the other, if its method has
+        several. Whatever the bytes are, the answer says what is wrong with them.
         """
         try:
             call = decode_call(message)
         except MalformedMessage as error:
             return encode_error(error)
+        verb = VERBS.get(call.method)
+        if call.more and not call.oneway and verb is not None and verb.stream is not None:
+            return self._stream(peer, call, verb.stream)
         try:
             answer = encode_reply(to_wire(self._run(peer, call)))
         except RequestError as error:
@@ -118,14 +135,35 @@ class Dispatch:
             answer = encode_error(StoreFailed(str(error)))
         return None if call.oneway else answer
 
+    async def _stream(
+        self, peer: Peer, call: Call, stream: Callable[[Context, Any], AsyncGenerator[Record, None]]
+    ) -> AsyncGenerator[bytes, None]:
+        """All answers to a call; after each but the last one, an error, another follows."""
+        try:
+            request = self._permitted(peer, call)
+            async with aclosing(stream(self._context, request)) as replies:
+                async for reply in replies:
+                    yield encode_reply(to_wire(reply), continues=True)
+        except RequestError as error:
+            if isinstance(error, PermissionDenied):
+                self._refuse(peer, call, AuditOutcome.REFUSED, error)
+            yield encode_error(error)
+        except StoreError as error:
+            log.error("%s: %s failed: %s", peer, call.method, error)
+            yield encode_error(StoreFailed(str(error)))
+
+    def _permitted(self, peer: Peer, call: Call) -> Any:
+        """What a caller who may call this asks for; raises RequestError."""
+        authorize(call.method, self.policy.roles_of(peer.uid, peer.gids))
+        if call.upgrade:
+            raise InvalidParameter("upgrade")
+        return from_wire(METHODS[call.method][0], call.parameters, strict=True)
+
     def _run(self, peer: Peer, call: Call) -> Record:
         verb = _verb(call.method)
         store = self._context.store
         try:
-            authorize(call.method, self.policy.roles_of(peer.uid, peer.gids))
-            if call.upgrade:
-                raise InvalidParameter("upgrade")
-            request: Any = from_wire(METHODS[call.method][0], call.parameters, strict=True)
+            request = self._permitted(peer, call)
             if verb.urgent:
                 reply = verb.handler(self._context, request)
                 self._record(peer, call, AuditOutcome.STORED)

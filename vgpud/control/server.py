@@ -1,35 +1,36 @@
 """The control socket: connections, their limits, and bytes in and out.
 
-A connection is one task: it reads, hands each message to dispatch, and writes the answer before it
-reads on, so that a client that does not read is not read from either. No client delays another: a
-message that stops half-way and an answer that is not read end that one connection after
-`message_timeout_ms`, a client that sends many messages at once lets the others in after each, and
-an idle connection costs nothing. Who the caller is, the kernel said when it connected.
+A connection is one task: it reads, hands each message to dispatch, and writes the answer, or all
+answers, before it goes on, so that a client that does not read is not read from either. No client
+delays another: a message that stops half-way and an answer that is not read end that one connection
+after `message_timeout_ms`, a client that sends many messages at once lets the others in after each,
+and an idle connection costs nothing. Who the caller is, the kernel said when it connected.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from vgpud.config import ControlConfig
 from vgpud.control.listener import BACKLOG, ControlListener
 from vgpud.control.peer import Peer, peer_of
+from vgpud.control.streams import READ_BYTES, send_all
 from vgpud.protocol.calls import encode_error
 from vgpud.protocol.framing import MessageDecoder, frame
 from vgpud.refusals import MessageTooLarge, TooManyConnections
 
 log = logging.getLogger(__name__)
 
-READ_BYTES = 65_536
-
 
 class MessageHandler(Protocol):
     """What answers the messages; `Dispatch` in the daemon."""
 
-    def handle(self, peer: Peer, message: bytes) -> bytes | None:
-        """The answer to one message, or None for none."""
+    def handle(self, peer: Peer, message: bytes) -> bytes | AsyncGenerator[bytes, None] | None:
+        """The answer to one message, several one after the other, or None for none."""
 
 
 class ControlServer:
@@ -124,23 +125,34 @@ class ControlServer:
         decoder = MessageDecoder(self._config.max_message_bytes)
         loop = asyncio.get_running_loop()
         deadline: float | None = None
+        data = b""
         while True:
-            async with asyncio.timeout_at(deadline):
-                data = await reader.read(READ_BYTES)
+            if not data:
+                async with asyncio.timeout_at(deadline):
+                    data = await reader.read(READ_BYTES)
             if not data:
                 return
+            sent_meanwhile = b""
             try:
                 for message in decoder.feed(data):
                     # The time to finish a message counts from its own first byte.
                     deadline = None
                     answer = self._handler.handle(peer, message)
-                    if answer is not None:
+                    if isinstance(answer, bytes):
                         await self._send(writer, answer)
+                    elif answer is not None:
+                        sent_meanwhile += await send_all(
+                            answer,
+                            functools.partial(self._send, writer),
+                            reader,
+                            self._config.max_message_bytes - len(sent_meanwhile),
+                        )
                     await asyncio.sleep(0)
             except MessageTooLarge as error:
                 log.warning("%s: %s", peer, error)
                 await self._send(writer, encode_error(error))
                 return
+            data = sent_meanwhile
             if not decoder.has_unfinished:
                 deadline = None
             elif deadline is None:

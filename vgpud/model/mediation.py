@@ -17,6 +17,20 @@ class PriorityScope(IntEnum):
     GLOBAL = 1
 
 
+class Refusal(IntEnum):
+    """Why a request was not accepted; enum mediator_refusal."""
+
+    MALFORMED = 0
+    UNSUPPORTED = 1
+    POOL = 2
+    QUARANTINE = 3
+    RATE = 4
+    VM_DEPTH = 5
+    TOTAL_DEPTH = 6
+    STREAMS = 7
+    TIMELINES = 8
+
+
 @dataclass(frozen=True)
 class EngineLimits:
     """What struct mediator_config holds, with its units in the names."""
@@ -31,6 +45,7 @@ class EngineLimits:
     aging_after_ms: int
     aging_share: int
     priority_scope: PriorityScope
+    trace_entries: int
     fault_threshold: int
     fault_half_life_ms: int
 
@@ -88,6 +103,22 @@ class LaneStatus:
 
 
 @dataclass(frozen=True)
+class Times:
+    """How long requests took: count, sum and maximum exact, quantiles within 1/16."""
+
+    count: int = 0
+    sum_ns: int = 0
+    p50_ns: int = 0
+    p95_ns: int = 0
+    p99_ns: int = 0
+    max_ns: int = 0
+
+
+NO_TIMES = Times()
+"""Of what never happened."""
+
+
+@dataclass(frozen=True)
 class EngineQuarantine:
     """The last quarantine in a VM's journal. `fault` 0 = it was not the engine that began it."""
 
@@ -102,6 +133,8 @@ class EngineQuarantine:
 class VmCounters:
     """Counters since the engine started, and level state; times in nanoseconds."""
 
+    handle: int
+    submitted: int
     completed: int
     failed: int
     refused: int
@@ -110,9 +143,9 @@ class VmCounters:
     mismatches: int
     device_ns: int
     build_ns: int
-    wait_ns_total: int
-    wait_ns_max: int
-    waited: int
+    wait: Times
+    run: Times
+    total: Times
     queued: int
     running: int
     stub_connected: bool
@@ -122,6 +155,24 @@ class VmCounters:
     refused_by: Mapping[str, int]
     fault_points: int
     quarantine: EngineQuarantine
+
+
+@dataclass(frozen=True)
+class PoolCounters:
+    """What was counted of the VMs of a pool while they were in it."""
+
+    pool_id: str
+    submitted: int
+    completed: int
+    failed: int
+    refused: int
+    dropped: int
+    faults: int
+    device_ns: int
+    build_ns: int
+    wait: Times
+    run: Times
+    total: Times
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,14 @@ class Call(Record):
 
 
 class Reply(Record):
-    """An answer: an error's qualified name and parameters, or, with `error` None, the result."""
+    """An answer: an error's qualified name and parameters, or, with `error` None, the result.
+
+    After one that `continues` there is another.
+    """
 
     parameters: dict[str, Any]
     error: str | None = None
+    continues: bool = False
 
 
 def decode_call(message: bytes) -> Call:
@@ -63,12 +67,18 @@ def decode_reply(message: bytes) -> Reply:
     error = document.get("error")
     if error is not None and not isinstance(error, str):
         raise MalformedMessage("error is not a string")
-    return Reply(_parameters(document), error)
+    continues = document.get("continues")
+    if continues is not None and not isinstance(continues, bool):
+        raise MalformedMessage("continues is not a boolean")
+    return Reply(_parameters(document), error, bool(continues))
 
 
-def encode_reply(parameters: dict[str, Any]) -> bytes:
-    """Writes the last, or only, answer to a call."""
-    return _encode({"parameters": parameters})
+def encode_reply(parameters: dict[str, Any], *, continues: bool = False) -> bytes:
+    """Writes the last, or only, answer to a call, or one after which another follows."""
+    document: dict[str, Any] = {"parameters": parameters}
+    if continues:
+        document["continues"] = True
+    return _encode(document)
 
 
 def encode_error(error: RequestError) -> bytes:

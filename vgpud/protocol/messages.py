@@ -1,5 +1,7 @@
 """Every message of org.vgpud.admin and org.varlink.service, one class each.
 
+What they are about is in states.py.
+
 Class and field names are those of the interface descriptions beside this file; a guard compares
 them. `METHODS` says which class is whose call and reply.
 """
@@ -7,110 +9,9 @@ them. `METHODS` says which class is whose call and reply.
 from __future__ import annotations
 
 from vgpud.model.priority import Priority
+from vgpud.protocol.states import DaemonState, DeviceState, PoolState, RequestTrace, VmState
 from vgpud.record import Record
 from vgpud.refusals import ADMIN_INTERFACE, SERVICE_INTERFACE
-
-
-class PriorityCounts(Record):
-    """How many VMs of each priority there are."""
-
-    high: int
-    medium: int
-    low: int
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return self.high + self.medium + self.low
-
-
-class PoolState(Record):
-    """A pool and how many VMs it has."""
-
-    pool_id: str
-    pool_name: str | None
-    description: str | None
-    enabled: bool
-    weight: int
-    created_at: str
-    updated_at: str
-    vms: PriorityCounts
-
-
-class RefusalCount(Record):
-    """How many requests were refused for one reason."""
-
-    reason: str
-    count: int
-
-
-class VmLive(Record):
-    """What the engine counts for a VM; as in `vgpud.model.engine.VmStatus`."""
-
-    connected_stub: bool
-    connected_ring: bool
-    queued: int
-    running: int
-    completed: int
-    refused: int
-    refused_by: list[RefusalCount]
-    failed: int
-    faults: int
-    fault_points: int
-    worker_pid: int
-    gpu_time_ns: int
-    wait_ns_total: int
-    wait_ns_max: int
-
-
-class VmState(Record):
-    """A VM as it should be, what was observed about it, and what the engine knows now."""
-
-    vm_uuid: str
-    vm_id: int
-    vm_name: str | None
-    pool_id: str | None
-    pool_name: str | None
-    pool_enabled: bool | None
-    priority: Priority
-    weight: int
-    max_jobs_per_sec: int
-    max_burst: int
-    max_queue_depth: int
-    peer: str
-    quarantined: bool
-    quarantine_reason: str | None
-    quarantined_since: str | None
-    fault_count: int
-    created_at: str
-    updated_at: str
-    live: VmLive | None
-
-
-class DeviceState(Record):
-    """The device that all pools share."""
-
-    name: str
-    backend: str
-    global_mem_bytes: int
-    compute_units: int
-    ready: bool
-    reason: str
-
-
-class DaemonState(Record):
-    """The daemon and its engine."""
-
-    version: str
-    pid: int
-    uptime_s: int
-    state_dir: str
-    engine_running: bool
-    draining: bool
-    requests_total: int
-    events_dropped: int
-    pending: list[str]
-    isolation_gaps: list[str]
 
 
 class ListPools(Record):
@@ -306,6 +207,21 @@ class StatusReply(Record):
     vms: list[VmState]
 
 
+class Trace(Record):
+    """Finished requests of all VMs, or of one, by one of the two."""
+
+    vm_uuid: str | None = None
+    vm_name: str | None = None
+    limit: int | None = None
+
+
+class TraceReply(Record):
+    """Requests, oldest first, and how many before them could not be told of any more."""
+
+    requests: list[RequestTrace]
+    missed: int
+
+
 class Shutdown(Record):
     """The end of the daemon; with `all`, of workers and spawner too."""
 
@@ -361,6 +277,7 @@ METHODS: dict[str, tuple[type[Record], type[Record]]] = {
         (ADMIN_INTERFACE, QuarantineVm, QuarantineVmReply),
         (ADMIN_INTERFACE, ClearQuarantine, ClearQuarantineReply),
         (ADMIN_INTERFACE, Status, StatusReply),
+        (ADMIN_INTERFACE, Trace, TraceReply),
         (ADMIN_INTERFACE, Shutdown, ShutdownReply),
     )
 }

@@ -6,13 +6,8 @@ from vgpud.control.handlers.context import Context
 from vgpud.control.handlers.views import vm_state
 from vgpud.control.handlers.vms import find_vm
 from vgpud.model.vm import Vm
-from vgpud.protocol.messages import (
-    SetRateLimit,
-    SetRateLimitReply,
-    SetWeight,
-    SetWeightReply,
-    VmState,
-)
+from vgpud.protocol.messages import SetRateLimit, SetRateLimitReply, SetWeight, SetWeightReply
+from vgpud.protocol.states import VmState
 from vgpud.vms import limited, weighted
 
 

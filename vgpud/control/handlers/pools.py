@@ -14,10 +14,10 @@ from vgpud.protocol.messages import (
     EnablePoolReply,
     ListPools,
     ListPoolsReply,
-    PoolState,
     ShowPool,
     ShowPoolReply,
 )
+from vgpud.protocol.states import PoolState
 
 
 def list_pools(context: Context, call: ListPools) -> ListPoolsReply:
@@ -37,7 +37,8 @@ def show_pool(context: Context, call: ShowPool) -> ShowPoolReply:
     pool_id = parse_pool_id(call.pool_id)
     pool = existing_pool(context.store.get_pool(pool_id), pool_id)
     vms = [vm for vm in context.store.list_vms() if vm.pool_id == pool_id]
-    return ShowPoolReply(pool_state(pool, vms), vm_states(context, vms, context.engine.snapshot()))
+    engine = context.engine.snapshot()
+    return ShowPoolReply(pool_state(pool, vms, engine), vm_states(context, vms, engine))
 
 
 def create_pool(context: Context, call: CreatePool) -> CreatePoolReply:

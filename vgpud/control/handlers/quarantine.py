@@ -11,8 +11,8 @@ from vgpud.protocol.messages import (
     ClearQuarantineReply,
     QuarantineVm,
     QuarantineVmReply,
-    VmState,
 )
+from vgpud.protocol.states import VmState
 from vgpud.vms import lifted, quarantined
 
 

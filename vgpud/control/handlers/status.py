@@ -9,7 +9,8 @@ import vgpud
 from vgpud.control.handlers.context import Context
 from vgpud.control.handlers.views import pool_state, vm_states
 from vgpud.errors import ReconcileError
-from vgpud.protocol.messages import DaemonState, DeviceState, Status, StatusReply
+from vgpud.protocol.messages import Status, StatusReply
+from vgpud.protocol.states import DaemonState, DeviceState
 
 
 def status(context: Context, call: Status) -> StatusReply:
@@ -30,7 +31,7 @@ def status(context: Context, call: Status) -> StatusReply:
             isolation_gaps=list(engine.isolation_gaps),
         ),
         device=DeviceState(**asdict(engine.device)),
-        pools=[pool_state(pool, vms) for pool in context.store.list_pools()],
+        pools=[pool_state(pool, vms, engine) for pool in context.store.list_pools()],
         vms=vm_states(context, vms, engine),
     )
 

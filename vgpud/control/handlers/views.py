@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from vgpud.control.handlers.context import Context
-from vgpud.model.engine import EngineSnapshot, VmStatus
+from vgpud.model.engine import EngineSnapshot, PoolStatus, VmStatus
+from vgpud.model.mediation import Times
 from vgpud.model.pool import Pool
 from vgpud.model.priority import Priority
 from vgpud.model.vm import NEVER_QUARANTINED, Quarantine, Vm
-from vgpud.protocol.messages import PoolState, PriorityCounts, RefusalCount, VmLive, VmState
+from vgpud.protocol.states import (
+    PoolLive,
+    PoolState,
+    PriorityCounts,
+    RefusalCount,
+    RequestTimes,
+    VmLive,
+    VmState,
+)
 
 
-def pool_state(pool: Pool, vms: Iterable[Vm]) -> PoolState:
+def pool_state(pool: Pool, vms: Iterable[Vm], engine: EngineSnapshot | None = None) -> PoolState:
     """A pool with the count of its VMs; `vms` may hold those of other pools too."""
+    status = engine.pools.get(pool.pool_id) if engine else None
     counts = Counter(vm.priority for vm in vms if vm.pool_id == pool.pool_id)
     return PoolState(
         pool_id=pool.pool_id,
@@ -29,21 +40,26 @@ def pool_state(pool: Pool, vms: Iterable[Vm]) -> PoolState:
             medium=counts[Priority.MEDIUM],
             low=counts[Priority.LOW],
         ),
+        live=PoolLive(**_shown(status)) if status else None,
     )
 
 
 def vm_states(context: Context, vms: Iterable[Vm], engine: EngineSnapshot) -> list[VmState]:
     """The VMs with their quarantines and with their live numbers of one moment."""
-    pools = {pool.pool_id: pool for pool in context.store.list_pools()}
-    quarantines = context.store.list_quarantines()
-    return [
-        _vm_state(vm, pools, quarantines.get(vm.vm_uuid), engine.vms.get(vm.vm_uuid)) for vm in vms
-    ]
+    return _vm_states(context, vms, engine.vms.get)
 
 
 def vm_state(context: Context, vm: Vm) -> VmState:
     """One VM as in `vm_states`."""
-    return vm_states(context, [vm], context.engine.snapshot())[0]
+    return _vm_states(context, [vm], context.engine.vm_status)[0]
+
+
+def _vm_states(
+    context: Context, vms: Iterable[Vm], status_of: Callable[[str], VmStatus | None]
+) -> list[VmState]:
+    pools = {pool.pool_id: pool for pool in context.store.list_pools()}
+    quarantines = context.store.list_quarantines()
+    return [_vm_state(vm, pools, quarantines.get(vm.vm_uuid), status_of(vm.vm_uuid)) for vm in vms]
 
 
 def last_quarantine(stored: Quarantine | None, of_engine: Quarantine) -> Quarantine:
@@ -88,6 +104,15 @@ def _vm_state(
 
 
 def _vm_live(status: VmStatus) -> VmLive:
-    same = {name: getattr(status, name) for name in VmLive.field_defaults if name != "refused_by"}
+    shown = _shown(status)
+    del shown["quarantine"]  # it is the VM's own, as it may be stored as well
     refused_by = [RefusalCount(reason, count) for reason, count in status.refused_by.items()]
-    return VmLive(**same, refused_by=refused_by)
+    return VmLive(**shown | {"refused_by": refused_by})
+
+
+def _shown(status: VmStatus | PoolStatus) -> dict[str, Any]:
+    """The fields of live numbers as those of their messages, which have the same names."""
+    return {
+        name: RequestTimes(**vars(value)) if isinstance(value, Times) else value
+        for name, value in vars(status).items()
+    }
