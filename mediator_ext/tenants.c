@@ -15,7 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "hold.h"
 #include "journal_map.h"
 
 /** tenants_vm() - The VM of a handle, or NULL */
@@ -126,6 +125,7 @@ static void close_transports(struct vm *vm)
             continue;
         vm->transport[i] = NULL;
         forget_woken(vm->mediator, t);
+        held_connections_forget(t);
         t->ops->free(t);
     }
 }

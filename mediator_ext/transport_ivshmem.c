@@ -177,6 +177,10 @@ static void listener_ready(struct watch *watch, uint32_t events)
         transport_hang_up(&v->base, v->leaving);
         v->leaving = -1;
     }
+    if (!transport_may_hold(&v->base)) {
+        reactor_change(v->base.reactor, watch, 0);
+        return;
+    }
     fd = transport_accept(&v->base, watch->fd, v->connection.fd >= 0 || v->leaving >= 0, &pid);
     if (fd == -EAGAIN || fd == -EACCES)
         return;
@@ -274,12 +278,15 @@ static void ivshmem_taken(struct transport *t, const struct request_received *wh
     device_taken(&ivshmem_of(t)->device, what->qp);
 }
 
+static void ivshmem_listen(struct transport *t)
+{
+    reactor_change(t->reactor, &ivshmem_of(t)->listener, EPOLLIN);
+}
+
 static void ivshmem_identity_changed(struct transport *t, const struct mediator_vm *vm)
 {
-    struct ivshmem *v = ivshmem_of(t);
-
-    device_identity(&v->device, vm);
-    reactor_change(t->reactor, &v->listener, EPOLLIN);
+    device_identity(&ivshmem_of(t)->device, vm);
+    ivshmem_listen(t);
 }
 
 static void ivshmem_hang_up(struct transport *t)
@@ -322,6 +329,7 @@ static const struct transport_ops ivshmem_ops = {
     .answer = ivshmem_answer,
     .taken = ivshmem_taken,
     .flush = ivshmem_flush,
+    .listen = ivshmem_listen,
     .identity_changed = ivshmem_identity_changed,
     .repost = ivshmem_repost,
     .hang_up = ivshmem_hang_up,

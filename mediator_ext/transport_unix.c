@@ -261,6 +261,10 @@ static void listener_ready(struct watch *watch, uint32_t events)
     (void)events;
     if (s->connection.fd >= 0 && transport_peer_left(s->connection.fd))
         disconnect(s); /* who comes now may be its successor */
+    if (!transport_may_hold(&s->base)) {
+        reactor_change(s->base.reactor, watch, 0);
+        return;
+    }
     fd = transport_accept(&s->base, watch->fd, s->connection.fd >= 0, &pid);
     if (fd == -EAGAIN || fd == -EACCES)
         return;
@@ -341,12 +345,15 @@ static void stub_refuse(struct transport *t, const struct request_received *what
         answer_response(s, &echo, wire_status_of(status));
 }
 
+static void stub_listen(struct transport *t)
+{
+    reactor_change(t->reactor, &stub_of(t)->listener, EPOLLIN);
+}
+
 static void stub_identity_changed(struct transport *t, const struct mediator_vm *vm)
 {
-    struct stub *s = stub_of(t);
-
-    stub_ids_add(s->journal, vm->vm_id);
-    reactor_change(t->reactor, &s->listener, EPOLLIN);
+    stub_ids_add(stub_of(t)->journal, vm->vm_id);
+    stub_listen(t);
 }
 
 static void stub_hang_up(struct transport *t)
@@ -379,6 +386,7 @@ static const struct transport_ops stub_ops = {
     .answer = stub_answer,
     .refuse = stub_refuse,
     .flush = stub_flush,
+    .listen = stub_listen,
     .identity_changed = stub_identity_changed,
     .hang_up = stub_hang_up,
     .free = stub_free,
