@@ -88,6 +88,7 @@ class HostEngine:
         self._entries: dict[str, _Entry] = {}
         self._by_handle: dict[int, _Entry] = {}
         self._held: dict[str, HeldEntry] = {}
+        self._held_by_vm: dict[str, list[str]] = {}
         self._events_dropped = 0
         self._on_idle: Callable[[], None] | None = None
         self._running = False
@@ -98,6 +99,8 @@ class HostEngine:
     def begin(self) -> None:
         """Find what a predecessor had held. After this the reconciler may set pools and VMs."""
         self._held = {entry.key: entry for entry in self._spawner.fetch("vm/")}
+        for key in self._held:
+            self._held_by_vm.setdefault(key.split("/")[1], []).append(key)
         if self._held:
             log.info("found %d entries that a predecessor had held", len(self._held))
         self._mediator.set_device(self._device.info)
@@ -111,6 +114,7 @@ class HostEngine:
             self._spawner.drop(key)
         self._held = {}
         self._files.keep_only(self._entries)
+        self._held_by_vm = {}
         self._mediator.start()
         self._running = True
         loop = asyncio.get_running_loop()
@@ -202,6 +206,11 @@ class HostEngine:
             requests_total=counters.answered,
         )
 
+    def vm_status(self, vm_uuid: str) -> VmStatus | None:
+        """Reads the counters of one VM, None if it is not known."""
+        entry = self._entries.get(vm_uuid)
+        return self._status(entry) if entry is not None else None
+
     # --- VMs ----------------------------------------------------------------------------------
 
     def _add_vm(self, vm: Vm, peer_uid: int) -> None:
@@ -229,10 +238,10 @@ class HostEngine:
             self._workforce.review(entry.tenant)
 
     def _recover_files(self, vm_uuid: str) -> VmFds | None:
-        prefix = f"vm/{vm_uuid}/"
         held = {
             key: self._held.pop(key)
-            for key in [k for k in self._held if k.startswith(prefix) and "/worker/" not in k]
+            for key in self._held_by_vm.pop(vm_uuid, ())
+            if "/worker/" not in key
         }
         fds = self._files.recover(vm_uuid, held)
         if fds is None:
