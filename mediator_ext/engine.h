@@ -3,8 +3,8 @@
  *
  * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, executor.c, workers.c,
  * completion.c, recover.c, held_connections.c and nobody else. All of it belongs to the reactor
- * thread, but for
- * `events` (event_ring.h) and `control` (control.h), which say themselves who may touch what.
+ * thread, but for `events` (event_ring.h) and `control` (control.h), which say themselves who may
+ * touch what.
  */
 #ifndef VGPUD_ENGINE_H
 #define VGPUD_ENGINE_H

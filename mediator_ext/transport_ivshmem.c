@@ -39,6 +39,7 @@ struct doorbell {
     struct watch watch;
     struct ivshmem *owner;
     uint32_t qp;
+    int guest; /* the eventfd that the guest waits for */
 };
 
 struct ivshmem {
@@ -48,10 +49,9 @@ struct ivshmem {
     int memory_fd;
     struct watch listener;
     struct watch connection;
-    struct doorbell doorbell[VGPU_QP_MAX];
-    int guest_doorbell[VGPU_QP_MAX];
     uint32_t first_pair; /* to be looked at in the next turn */
     int leaving;         /* the last client's connection, with a greeting not yet read; -1 = none */
+    struct doorbell doorbell[]; /* one for each pair */
 };
 
 static struct ivshmem *ivshmem_of(struct transport *t)
@@ -145,7 +145,7 @@ static int greet(struct ivshmem *v, int socket)
     for (uint32_t i = 0; !rc && i < pair_count(v); i++)
         rc = say(socket, PEER_HOST, v->doorbell[i].watch.fd);
     for (uint32_t i = 0; !rc && i < pair_count(v); i++)
-        rc = say(socket, PEER_CLIENT, v->guest_doorbell[i]);
+        rc = say(socket, PEER_CLIENT, v->doorbell[i].guest);
     return rc;
 }
 
@@ -245,7 +245,7 @@ static void ivshmem_flush(struct transport *t)
     for (uint32_t i = 0; i < pair_count(v); i++) {
         uint32_t qp = (v->first_pair + i) % pair_count(v);
 
-        if (device_interrupt_due(&v->device, qp) && transport_interrupt(t, v->guest_doorbell[qp])) {
+        if (device_interrupt_due(&v->device, qp) && transport_interrupt(t, v->doorbell[qp].guest)) {
             transport_fault(t, MEDIATOR_FAULT_RING, qp);
             v->device.pair[qp].attention = true; /* it is told with the next thing that happens */
         }
@@ -315,8 +315,8 @@ static void ivshmem_free(struct transport *t)
         reactor_unwatch(t->reactor, &v->doorbell[i].watch);
         if (bell >= 0)
             close(bell);
-        if (v->guest_doorbell[i] >= 0)
-            close(v->guest_doorbell[i]);
+        if (v->doorbell[i].guest >= 0)
+            close(v->doorbell[i].guest);
     }
     device_unmap(&v->device);
     close(v->memory_fd);
@@ -371,8 +371,8 @@ static void resume(struct ivshmem *v, int connection)
 int transport_ivshmem_new(struct transport **out, struct vm *vm, struct reactor *reactor,
                           struct journal *journal, const struct mediator_vm_fds *fds)
 {
-    struct ivshmem *v = calloc(1, sizeof(*v));
-    uint32_t watched = 0;
+    uint32_t pairs = journal->ring.layout.qp_count, watched = 0;
+    struct ivshmem *v = calloc(1, sizeof(*v) + pairs * sizeof(v->doorbell[0]));
     int rc;
 
     if (!v)
@@ -394,7 +394,7 @@ int transport_ivshmem_new(struct transport **out, struct vm *vm, struct reactor 
 
         bell->owner = v;
         bell->qp = watched;
-        v->guest_doorbell[watched] = fds->guest_doorbells[watched];
+        bell->guest = fds->guest_doorbells[watched];
         rc = reactor_watch(reactor, &bell->watch, fds->host_doorbells[watched], EPOLLIN | EPOLLET,
                            doorbell_ready);
         if (rc)
