@@ -28,9 +28,10 @@ from vgpud.control.listener import ControlListener
 from vgpud.control.peer import group_id
 from vgpud.control.policy import role_policy
 from vgpud.control.server import ControlServer
+from vgpud.descriptors import DescriptorBudget, max_held, raise_file_limit
 from vgpud.directories import give_directory, make_directories
 from vgpud.engine import HostEngine, limits_of
-from vgpud.errors import ConfigError, ExitCode, NoDaemonError, StoreError, VgpudError
+from vgpud.errors import ConfigError, EngineError, ExitCode, NoDaemonError, StoreError, VgpudError
 from vgpud.instance import claim_spawner
 from vgpud.log import say_error, start_logging
 from vgpud.mediator import Mediator
@@ -81,7 +82,9 @@ class Daemon:
 
         mediator = Mediator(limits_of(config))
         mediator.set_hold_fd(open_hold_channel(config.spawn_socket).detach())
-        engine = HostEngine(config, spawner, mediator, device)
+        descriptors = DescriptorBudget.of(config, raise_file_limit())
+        self._warn_of_few(descriptors, len(store.list_vms()))
+        engine = HostEngine(config, spawner, mediator, device, descriptors)
         spawner.watch(engine.workforce.exited, self._spawner_lost)
         engine.begin()
         reconciler = Reconciler(store, engine)
@@ -119,6 +122,12 @@ class Daemon:
         await server.stop()
         engine.stop()
         return self._exit_code
+
+    def _warn_of_few(self, descriptors: DescriptorBudget, vms: int) -> None:
+        try:
+            descriptors.check(vms, vms * self._config.vms.ring_queue_pairs)
+        except EngineError as error:
+            log.error("not all registered VMs can be served: %s. %s", error, error.next_step)
 
     @property
     def everything(self) -> bool:
@@ -208,6 +217,7 @@ def start_spawner(config: Config) -> Spawner:
         allow_uid=account_of(config)[0],
         uid_base=config.spawner.worker_uid_base or None,
         max_workers=config.spawner.max_workers,
+        max_held=max_held(config, raise_file_limit()),
         log_file=Path(config.daemon.state_dir) / "vgpu-spawn.log",
     )
     return connect_or_start(

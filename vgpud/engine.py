@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vgpud.config import Config
+from vgpud.descriptors import DescriptorBudget
 from vgpud.errors import EngineError, SpawnerError
 from vgpud.mediator import Event, EventType, Fault, LayoutMismatchError, Mediator, Transport
 from vgpud.model.engine import EngineSnapshot, VmStatus
@@ -60,9 +61,15 @@ class HostEngine:
     """Implements what reconcile.Engine asks for. Lives in the event loop."""
 
     def __init__(
-        self, config: Config, spawner: Spawner, mediator: Mediator, device: Device
+        self,
+        config: Config,
+        spawner: Spawner,
+        mediator: Mediator,
+        device: Device,
+        descriptors: DescriptorBudget,
     ) -> None:
         """The mediator is not started yet; `start()` does that. Raises EngineError."""
+        self._descriptors = descriptors
         self._config = config
         self._spawner = spawner
         self._mediator = mediator
@@ -86,6 +93,7 @@ class HostEngine:
             self._tenant_empty,
         )
         self._entries: dict[str, _Entry] = {}
+        self._pairs = 0  # of all of them
         self._by_handle: dict[int, _Entry] = {}
         self._held: dict[str, HeldEntry] = {}
         self._held_by_vm: dict[str, list[str]] = {}
@@ -183,6 +191,7 @@ class HostEngine:
         entry = self._entries.pop(vm_uuid, None)
         if entry is None:
             return
+        self._pairs -= entry.pairs
         tenant = entry.tenant
         self._mediator.retire_vm(tenant.handle)
         del self._by_handle[tenant.handle]
@@ -216,12 +225,14 @@ class HostEngine:
     def _add_vm(self, vm: Vm, peer_uid: int) -> None:
         fds = self._recover_files(vm.vm_uuid)
         if fds is not None:
+            # Its descriptors are open already.
             try:
                 self._take_over(vm, peer_uid, fds)
                 self._files.open_to(vm.vm_uuid, peer_uid)
                 return
             except LayoutMismatchError as error:
                 log.error("VM %s: its clients must connect anew: %s", vm.vm_uuid, error)
+        self._descriptors.check(len(self._entries) + 1, self._pairs + self._sizes.pairs)
         self._take_over(vm, peer_uid, self._files.create(vm.vm_uuid, peer_uid, self._sizes))
 
     def _take_over(self, vm: Vm, peer_uid: int, fds: VmFds) -> None:
@@ -234,6 +245,7 @@ class HostEngine:
             raise
         entry = _Entry(Tenant(handle, vm.vm_uuid, ring), vm, peer_uid, len(fds.host_doorbells))
         self._entries[vm.vm_uuid] = self._by_handle[handle] = entry
+        self._pairs += entry.pairs
         if self._running:
             self._workforce.review(entry.tenant)
 

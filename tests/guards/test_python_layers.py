@@ -40,6 +40,7 @@ LAYERS = {
     "vgpud.probe": "supply",
     "vgpud.instance": "supply",
     "vgpud.qemu_account": "supply",
+    "vgpud.descriptors": "supply",
     "vgpud.engine": "supply",
     "vgpud.reconcile": "reconcile",
     "vgpud.names": "rules",
