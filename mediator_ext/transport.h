@@ -108,7 +108,7 @@ int transport_interrupt(struct transport *t, int eventfd);
 void transport_event(struct transport *t, enum mediator_event_type type, uint64_t a, uint64_t b);
 void transport_fault(struct transport *t, enum mediator_fault fault, uint64_t detail);
 void transport_mismatch(struct transport *t);
-/* Can a connection be held now? If not, leave it in the backlog: ops->listen() is called later. */
+/* Can a connection be held now? If not, ops->listen() is called when one can. */
 bool transport_may_hold(struct transport *t);
 /* Let the spawner hold a connection, or let go of it. 0, or a negative errno: it is not held. */
 int transport_hold(struct transport *t, int fd);

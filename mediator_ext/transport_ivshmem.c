@@ -177,15 +177,12 @@ static void listener_ready(struct watch *watch, uint32_t events)
         transport_hang_up(&v->base, v->leaving);
         v->leaving = -1;
     }
-    if (!transport_may_hold(&v->base)) {
-        reactor_change(v->base.reactor, watch, 0);
-        return;
-    }
     fd = transport_accept(&v->base, watch->fd, v->connection.fd >= 0 || v->leaving >= 0, &pid);
     if (fd == -EAGAIN || fd == -EACCES)
         return;
     if (fd < 0) {
-        reactor_change(v->base.reactor, &v->listener, EPOLLIN | EPOLLET); /* see transport_unix.c */
+        /* See transport_unix.c. */
+        reactor_change(v->base.reactor, &v->listener, fd == -EBUSY ? 0 : EPOLLIN | EPOLLET);
         return;
     }
     reactor_change(v->base.reactor, &v->listener, EPOLLIN);

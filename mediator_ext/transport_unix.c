@@ -261,17 +261,13 @@ static void listener_ready(struct watch *watch, uint32_t events)
     (void)events;
     if (s->connection.fd >= 0 && transport_peer_left(s->connection.fd))
         disconnect(s); /* who comes now may be its successor */
-    if (!transport_may_hold(&s->base)) {
-        reactor_change(s->base.reactor, watch, 0);
-        return;
-    }
     fd = transport_accept(&s->base, watch->fd, s->connection.fd >= 0, &pid);
     if (fd == -EAGAIN || fd == -EACCES)
         return;
     if (fd < 0) {
-        /* Short of descriptors or memory. Asking again at once would spin: on an edge, the next one
-         * to connect asks for those before it, too. */
-        reactor_change(s->base.reactor, &s->listener, EPOLLIN | EPOLLET);
+        /* Behind the spawner's queue: listen() follows. Or short of descriptors or memory. Asking again
+         * at once would spin: on an edge, the next one to connect asks for those before it, too. */
+        reactor_change(s->base.reactor, &s->listener, fd == -EBUSY ? 0 : EPOLLIN | EPOLLET);
         return;
     }
     reactor_change(s->base.reactor, &s->listener, EPOLLIN);
