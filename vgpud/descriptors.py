@@ -26,9 +26,12 @@ and the engine's duplicates of both doorbells."""
 PER_CONTROL_CONNECTION = 2
 """As many again as max_connections are kept for root."""
 
-OTHERS = 64
-"""Standard streams, event loops, the store, the spawner's sockets, one greeting of a worker, and
-what is open for a moment."""
+CLOSING = 512
+"""Connections that have ended and wait to be closed, on kernels where that may take a moment."""
+
+OTHERS = 64 + CLOSING
+"""And standard streams, event loops, the store, the spawner's sockets, and what is open for a
+moment."""
 
 
 def raise_file_limit() -> int:

@@ -8,10 +8,9 @@ import resource
 import signal
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
-from tests.daemon.guests import Guest, client_of, register, registered
+from tests.daemon.guests import Guest, client_of, register, registered, spawner_of, vgpud_of
 from tests.daemon_under_test import RunningDaemon, running_vgpud
 from tests.ring_abi import Kind, Status, Submission, op_nop
 from tests.stub_client import MessageType, Opcode, StubClient, WireStatus, parse_response
@@ -44,21 +43,6 @@ def host(descriptors: None) -> Iterator[RunningDaemon]:
         {"vms": {"ring_queue_pairs": PAIRS, "ring_entries": 64, "ring_data_bytes": 65536}}
     ) as daemon:
         yield daemon
-
-
-def vgpud_of(daemon: RunningDaemon) -> psutil.Process:
-    assert daemon.process is not None
-    return psutil.Process(daemon.process.pid)
-
-
-def spawner_of(daemon: RunningDaemon) -> psutil.Process:
-    """The vgpu-spawn that the daemon started."""
-    return next(
-        process
-        for process in psutil.process_iter(["name", "cmdline"])
-        if process.info["name"] == "vgpu-spawn"
-        and any(str(daemon.run_dir) in argument for argument in process.info["cmdline"])
-    )
 
 
 def all_answered(clients: list[StubClient]) -> None:
@@ -122,16 +106,16 @@ def test_64_vms_with_four_pairs_each_are_served_over_all_of_them_at_once(
 def test_a_vm_that_the_limit_of_open_files_has_no_room_for_is_refused_and_the_others_are_served(
     descriptors: None,
 ) -> None:
-    # 64 and 2 x 4 for the daemon, 8 for each VM and 9 more for each of the two with workers.
+    # 576 and 2 x 4 for the daemon, 8 for each VM and 9 more for each of the two with workers.
     with running_vgpud(
         {"control": {"max_connections": 4}, "spawner": {"max_workers": 2}},
-        limit_nofile=400,
+        limit_nofile=800,
     ) as daemon:
         guests: list[Guest] = []
-        with pytest.raises(StoredNotApplied, match="need 402 descriptors, and the limit is 400"):
+        with pytest.raises(StoredNotApplied, match="need 802 descriptors, and the limit is 800"):
             while True:
                 guests.append(register(daemon))
-        assert len(guests) == (400 - 72 - 18) // 8
+        assert len(guests) == (800 - 584 - 18) // 8
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(guest.stub()) for guest in guests]
             rings = [stack.enter_context(guest.ring()) for guest in guests]

@@ -9,6 +9,7 @@ import pytest
 from tests.guards.sources import ROOT
 from vgpud.config import Config, ControlConfig, SpawnerConfig, VmsConfig
 from vgpud.descriptors import (
+    OTHERS,
     PLANNED_VMS,
     SPAWNER_HOLDS,
     SPAWNER_OTHERS,
@@ -29,7 +30,7 @@ def limit_of(unit: str) -> int:
 def test_the_unit_lets_vgpud_serve_1024_vms_of_four_pairs() -> None:
     budget = DescriptorBudget.of(Config(), limit_of("vgpud.service"))
     budget.check(PLANNED_VMS, 4 * PLANNED_VMS)
-    assert budget.needed(PLANNED_VMS, PLANNED_VMS) == 8_960
+    assert budget.needed(PLANNED_VMS, PLANNED_VMS) == 9_472
 
 
 def test_the_unit_lets_the_spawner_hold_what_it_does_by_default() -> None:
@@ -41,15 +42,15 @@ def test_the_unit_lets_the_spawner_hold_what_it_does_by_default() -> None:
 
 
 def test_one_vm_too_many_is_refused_with_the_numbers() -> None:
-    budget = DescriptorBudget.of(SMALL, 64 + 2 + 2 * 9 + 10 * 8)
+    budget = DescriptorBudget.of(SMALL, OTHERS + 2 + 2 * 9 + 10 * 8)
     budget.check(10, 10)
-    with pytest.raises(EngineError, match=r"11 VMs with 11 queue pairs need 172 .* limit is 164"):
+    with pytest.raises(EngineError, match=r"11 VMs with 11 queue pairs need 684 .* limit is 676"):
         budget.check(11, 11)
 
 
 def test_workers_count_only_as_far_as_there_are_vms_for_them() -> None:
     many = Config(spawner=SpawnerConfig(max_workers=16_384))
-    assert DescriptorBudget.of(many, 0).needed(3, 3) == 64 + 128 + 3 * (6 + 2 + 9)
+    assert DescriptorBudget.of(many, 0).needed(3, 3) == OTHERS + 128 + 3 * (6 + 2 + 9)
 
 
 def test_a_spawner_is_told_to_hold_more_for_more_pairs_as_far_as_the_host_allows() -> None:
