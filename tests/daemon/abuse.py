@@ -528,6 +528,6 @@ ABUSES = (
     Abuse(
         "memory taken away",
         shrinks_memory,
-        fault("impossible ring indices on queue pair 0"),
+        fault("(malformed submission|impossible ring indices) on queue pair 0"),
     ),
 )
