@@ -34,7 +34,7 @@ struct ring_device {
     struct vgpu_host_page *host;
     struct vgpu_guest_page *guest;
     uint32_t budget; /* entries that may still be taken in this turn; the transport renews it */
-    struct ring_pair pair[VGPU_QP_MAX];
+    struct ring_pair *pair; /* as many as the layout has: a thousand VMs have one each */
 };
 
 /* Sizes and places that follow from a layout. */

@@ -2,8 +2,9 @@
  * engine.h - The engine's own structures, shared by its parts
  *
  * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, faults.c, quarantine.c,
- * executor.c, workers.c, own_limits.c, queue_timeout.c, completion.c, recover.c and nobody else. All of it belongs to the reactor thread, but for
- * `events` (event_ring.h) and `control` (control.h), which say themselves who may touch what.
+ * executor.c, workers.c, builders.c, own_limits.c, queue_timeout.c, completion.c, recover.c,
+ * held_connections.c and nobody else. All of it belongs to the reactor thread, but for `events`
+ * (event_ring.h) and `control` (control.h), which say themselves who may touch what.
  */
 #ifndef VGPUD_ENGINE_H
 #define VGPUD_ENGINE_H
@@ -113,6 +114,13 @@ struct sweep {
     uint32_t slot;
 };
 
+/* The connection to the spawner, and who waits until its queue has room (held_connections.c). */
+struct holding {
+    int fd;             /* -1 = none */
+    struct watch watch; /* of fd, while the spawner lives */
+    struct transport *first, **last;
+};
+
 struct mediator {
     struct mediator_config config;
     struct reactor reactor;
@@ -139,7 +147,7 @@ struct mediator {
 
     struct transport *woken;
     struct vm *starved, *starved_last; /* in the order in which they came */
-    int hold_fd;                       /* -1 = none */
+    struct holding hold;
     bool has_device;
     struct vgpu_device_info device_info;
 
@@ -226,6 +234,12 @@ void builders_check(struct mediator *m);
 /* queue_timeout.c */
 int queue_timeout_ms(struct mediator *m, uint64_t now_ns);
 void queue_timeout_check(struct mediator *m, uint64_t now_ns);
+
+/* held_connections.c */
+void held_connections_init(struct mediator *m);
+int held_connections_set(struct mediator *m, int fd);
+void held_connections_free(struct mediator *m);
+void held_connections_forget(struct transport *t);
 
 /* completion.c */
 void complete(struct request *r, enum vgpu_status status);

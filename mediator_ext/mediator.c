@@ -26,7 +26,6 @@
 
 #include "engine.h"
 #include "faults.h"
-#include "hold.h"
 #include "tenants.h"
 
 #define EVENTS_PER_PERIOD 64u
@@ -215,28 +214,6 @@ void transport_mismatch(struct transport *t)
     t->vm->stats.mismatches++;
 }
 
-static const char *held_name(const struct transport *t)
-{
-    return t->ops->id == MEDIATOR_STUB ? "stub-connection" : "ring-connection";
-}
-
-int transport_hold(struct transport *t, int fd)
-{
-    const struct vm *vm = t->vm;
-
-    return vm->mediator->hold_fd < 0
-               ? 0
-               : hold_fd(vm->mediator->hold_fd, vm->identity.uuid, held_name(t), fd);
-}
-
-void transport_drop(struct transport *t)
-{
-    const struct vm *vm = t->vm;
-
-    if (vm->mediator->hold_fd >= 0)
-        hold_drop(vm->mediator->hold_fd, vm->identity.uuid, held_name(t));
-}
-
 void transport_hang_up(struct transport *t, int fd)
 {
     closer_hang_up(&t->vm->mediator->closer, fd);
@@ -360,7 +337,7 @@ struct mediator *mediator_new(const struct mediator_config *config)
         return NULL;
     memset(m, 0, sizeof(*m));
     m->config = *config;
-    m->hold_fd = -1;
+    held_connections_init(m);
     sched = engine_sched_config(config);
     scheduler_init(&m->scheduler, &sched);
     rc = reactor_init(&m->reactor);
@@ -400,8 +377,7 @@ void mediator_free(struct mediator *m)
     mediator_stop(m);
     tenants_free(m);
     scheduler_free(&m->scheduler);
-    if (m->hold_fd >= 0)
-        close(m->hold_fd);
+    held_connections_free(m);
     control_free(&m->control);
     closer_free(&m->closer);
     interrupter_free(&m->interrupter);

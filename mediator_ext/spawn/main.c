@@ -44,9 +44,11 @@
  * each client, those of one datagram in hand, and standard streams, epoll, signals, listener, the
  * uid lock, the scratch directory and whatever is open for a moment.
  *
- * A VM costs about 12 held ones (listener and connection of its socket, ring memory, journal page,
- * doorbells of both directions, worker channels and pidfds): 1,024 VMs are 12,288, and with their
- * launch and build workers 4,096 more. The defaults, 14,336 and 1,024 VMs, leave some room.
+ * Held are, for each VM, 6 (journal, ring memory, two listeners, two connections) and 2 for each
+ * queue pair (its doorbells); for a launch worker 4 (control socket, channel, doorbell, its end of
+ * the exchange), for a build worker 3. So 1,024 VMs of one pair make 8,192, and with both workers
+ * each 15,360: the default of 14,336 is for 877 of them at work at once. An entry takes some 220
+ * bytes: 4 or 5 of them, 1 KiB, for a VM.
  */
 #define OTHER_FDS (2 * SERVER_MAX_CLIENTS + SPAWN_MAX_FDS + 32)
 
@@ -101,7 +103,22 @@ static int clean_descriptors(const struct options *options)
     return close_range(next, ~0u, 0) < 0 ? -errno : 0;
 }
 
-/* Room for everything that may be open at once; defaults are cut to what there is. */
+/* Cut the numbers that were not given to what @room descriptors allow. Return: do they fit now? */
+static bool cut_defaults(struct options *options, uint32_t room)
+{
+    if (!options->workers_given) {
+        options->max_workers = options->held_given ? 0 : room / 8;
+        if (options->held_given && options->max_held < room) {
+            options->max_workers = room - options->max_held;
+        }
+    }
+    if (!options->held_given && options->max_workers < room) {
+        options->max_held = room - options->max_workers;
+    }
+    return options->max_workers > 0 && (uint64_t)options->max_held + options->max_workers <= room;
+}
+
+/* Room for everything that may be open at once. */
 static int raise_file_limit(struct options *options)
 {
     struct rlimit limit;
@@ -118,12 +135,12 @@ static int raise_file_limit(struct options *options)
     if (limit.rlim_max == RLIM_INFINITY || wanted <= limit.rlim_max) {
         return 0;
     }
-    if (options->limits_given || limit.rlim_max < 4 * OTHER_FDS) {
+    if (limit.rlim_max < 4 * OTHER_FDS ||
+        !cut_defaults(options, (uint32_t)(limit.rlim_max - OTHER_FDS))) {
         log_error(
             "--max-held %u and --max-workers %u need %llu descriptors, and the limit is %llu: "
             "raise it (LimitNOFILE=, ulimit -Hn) or ask for less",
-            options->max_held, options->max_workers, (unsigned long long)wanted,
-            (unsigned long long)limit.rlim_max);
+            held, workers, (unsigned long long)wanted, (unsigned long long)limit.rlim_max);
         return -EMFILE;
     }
     options->max_workers = (uint32_t)(limit.rlim_max - OTHER_FDS) / 32;

@@ -47,6 +47,7 @@ LAYERS = {
     "vgpud.qemu_account": "supply",
     "vgpud.fault_words": "supply",
     "vgpud.known_device": "supply",
+    "vgpud.descriptors": "supply",
     "vgpud.engine": "supply",
     "vgpud.reconcile": "reconcile",
     "vgpud.names": "rules",

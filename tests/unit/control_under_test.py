@@ -80,6 +80,9 @@ class EngineDouble:
             running=True, device=device, vms=vms, events_dropped=0, requests_total=7
         )
 
+    def vm_status(self, vm_uuid: str) -> VmStatus | None:
+        return self.live.get(vm_uuid, VmStatus()) if vm_uuid in self.vms else None
+
     def _note(self, call: str, name: str) -> None:
         self.calls.append(f"{call} {name}")
         if name in self.broken:

@@ -47,13 +47,15 @@ class Verb:
     `handler` decides and answers. A method that `changes` something runs in a transaction with its
     audit row. One that is `urgent` must not depend on the disk: if its audit row cannot be written,
     the log has it. `subject` names, from the reply, what the engine must take over before the
-    answer. `afterwards` runs once the change is committed.
+    answer; `only_vm` is the UUID of the VM whose row alone was changed, where that is so.
+    `afterwards` runs once the change is committed.
     """
 
     handler: Callable[[Context, Any], Record]
     changes: bool = False
     urgent: bool = False
     subject: Callable[[Any], str] | None = None
+    only_vm: Callable[[Any], str] | None = None
     afterwards: Callable[[Context, Any], None] | None = None
 
 
@@ -65,6 +67,10 @@ def _vm_of(reply: Any) -> str:
     return vm_subject(reply.vm.vm_uuid)
 
 
+def _uuid_of(reply: Any) -> str:
+    return str(reply.vm.vm_uuid)
+
+
 VERBS: Mapping[str, Verb] = {
     "org.varlink.service.GetInfo": Verb(service.get_info),
     "org.varlink.service.GetInterfaceDescription": Verb(service.get_interface_description),
@@ -73,10 +79,12 @@ VERBS: Mapping[str, Verb] = {
     "org.vgpud.admin.CreatePool": Verb(pools.create_pool, changes=True, subject=_pool_of),
     "org.vgpud.admin.EnablePool": Verb(pools.enable_pool, changes=True, subject=_pool_of),
     "org.vgpud.admin.DisablePool": Verb(pools.disable_pool, changes=True, subject=_pool_of),
-    "org.vgpud.admin.RegisterVm": Verb(vms.register_vm, changes=True, subject=_vm_of),
+    "org.vgpud.admin.RegisterVm": Verb(
+        vms.register_vm, changes=True, subject=_vm_of, only_vm=_uuid_of
+    ),
     "org.vgpud.admin.ShowVm": Verb(vms.show_vm),
     "org.vgpud.admin.ListVms": Verb(vms.list_vms),
-    "org.vgpud.admin.RemoveVm": Verb(vms.remove_vm, changes=True, subject=_vm_of),
+    "org.vgpud.admin.RemoveVm": Verb(vms.remove_vm, changes=True, subject=_vm_of, only_vm=_uuid_of),
     "org.vgpud.admin.SetWeight": Verb(limits.set_weight, changes=True, subject=_vm_of),
     "org.vgpud.admin.SetRateLimit": Verb(limits.set_rate_limit, changes=True, subject=_vm_of),
     "org.vgpud.admin.QuarantineVm": Verb(quarantine.quarantine_vm, changes=True, subject=_vm_of),
@@ -141,15 +149,17 @@ class Dispatch:
             raise
         log.info("%s: %s %s", peer, call.method, _shown(call.parameters))
         if verb.subject is not None:
-            self._apply(peer, call, verb.subject(reply))
+            only_vm = None if verb.only_vm is None else verb.only_vm(reply)
+            self._apply(peer, call, verb.subject(reply), only_vm)
         if verb.afterwards is not None:
             verb.afterwards(self._context, request)
         return reply
 
-    def _apply(self, peer: Peer, call: Call, subject: str) -> None:
+    def _apply(self, peer: Peer, call: Call, subject: str, only_vm: str | None) -> None:
         """Lets the engine take the change over; raises StoredNotApplied if it does not."""
+        reconciler = self._context.reconciler
         try:
-            failures = self._context.reconciler.apply()
+            failures = reconciler.apply() if only_vm is None else reconciler.apply_vm(only_vm)
         except StoreError as error:
             refusal = StoredNotApplied(str(error), error.next_step)
         else:

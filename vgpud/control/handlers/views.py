@@ -43,7 +43,9 @@ def vm_states(context: Context, vms: Iterable[Vm], engine: EngineSnapshot) -> li
 
 def vm_state(context: Context, vm: Vm) -> VmState:
     """One VM as in `vm_states`."""
-    return vm_states(context, [vm], context.engine.snapshot())[0]
+    pools = {pool.pool_id: pool for pool in context.store.list_pools()}
+    observed = context.store.list_observed().get(vm.vm_uuid)
+    return _vm_state(vm, pools, observed, context.engine.vm_status(vm.vm_uuid))
 
 
 def last_quarantine(stored: Quarantine | None, of_engine: Quarantine) -> Quarantine:
