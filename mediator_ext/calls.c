@@ -53,10 +53,7 @@ int mediator_events(struct mediator *m, struct mediator_event *out, uint32_t max
 
 static int call_set_hold_fd(struct mediator *m, void *argument)
 {
-    if (m->hold_fd >= 0)
-        close(m->hold_fd);
-    m->hold_fd = *(const int *)argument;
-    return 0;
+    return held_connections_set(m, *(const int *)argument);
 }
 
 int mediator_set_hold_fd(struct mediator *m, int fd)

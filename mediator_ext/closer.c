@@ -9,10 +9,11 @@
  * descriptors, or closes a connection with such messages still unread in it, is that last holder.
  *
  * Since Linux 6.16 a listener says that it takes no descriptors (SO_PASSRIGHTS), and all this cannot
- * happen. Before, two things keep the reactor out of it. Received descriptors are taken, and closed
- * by a thread that does nothing else; what would make that wait is switched off where it can be. And
- * a connection is ended by that thread too: shut down, so that nothing more can be sent, emptied,
- * and closed. Afterwards it does not matter who else holds it (the spawner does).
+ * happen: connections are closed where they end. Before, two things keep the reactor out of it.
+ * Received descriptors are taken, and closed by a thread that does nothing else; what would make that
+ * wait is switched off where it can be. And a connection is ended by that thread too: shut down, so
+ * that nothing more can be sent, emptied, and closed. Afterwards it does not matter who else holds it
+ * (the spawner does).
  *
  * The thread takes numbers from a pipe. It may be stuck in a close; so closer_free() waits for it
  * only for a moment, and leaves it to end by itself.
@@ -35,6 +36,7 @@
 #define DESCRIPTORS_MAX 253  /* SCM_MAX_FD of the kernel: of one message */
 #define MESSAGES_MAX    4096 /* unread in a connection; a socket buffer holds a few hundred */
 #define FREE_WAIT_S     1
+#define QUEUE_BYTES     4096 /* 512 descriptors wait to be closed at most */
 
 /* What goes through the pipe. */
 #define HANG_UP (INT64_C(1) << 32) /* with the descriptor: a connection, not a stray descriptor */
@@ -135,6 +137,7 @@ int closer_init(struct closer *c)
     if (pipe2(ends, O_CLOEXEC) < 0)
         return -errno;
     fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    (void)fcntl(ends[1], F_SETPIPE_SZ, QUEUE_BYTES);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     rc = pthread_create(&c->thread, NULL, closer_main, (void *)(intptr_t)ends[0]);
@@ -168,13 +171,26 @@ static void give(struct closer *c, int64_t what)
         written = write(c->queue, &what, sizeof(what));
     while (written < 0 && errno == EINTR);
     if (written < 0)
-        finish(what); /* thousands wait already: rather late than never */
+        finish(what); /* hundreds wait already: rather late than never */
+}
+
+static bool takes_descriptors(int fd)
+{
+    int yes = 1;
+    socklen_t length = sizeof(yes);
+
+    return getsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &yes, &length) < 0 || yes;
 }
 
 /** closer_hang_up() - End a client's connection, for everybody who holds it, and close it */
 void closer_hang_up(struct closer *c, int fd)
 {
-    give(c, HANG_UP | fd);
+    if (takes_descriptors(fd)) {
+        give(c, HANG_UP | fd);
+        return;
+    }
+    shutdown(fd, SHUT_RDWR);
+    close(fd);
 }
 
 static void give_stray(void *argument, int fd)

@@ -23,6 +23,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -55,6 +56,11 @@ int device_map(struct ring_device *d, struct journal_ring *journal, int fd)
         return -errno;
     *d = (struct ring_device){
         .memory = memory, .bytes = g.bytes, .journal = journal, .budget = DEVICE_ENTRIES_PER_TURN};
+    d->pair = calloc(journal->layout.qp_count, sizeof(*d->pair));
+    if (!d->pair) {
+        device_unmap(d);
+        return -ENOMEM;
+    }
     d->host = memory;
     d->guest = (void *)(d->memory + VGPU_PAGE_BYTES);
     for (uint32_t i = 0; i < journal->layout.qp_count; i++) {
@@ -78,6 +84,8 @@ void device_unmap(struct ring_device *d)
     if (d->memory)
         munmap(d->memory, d->bytes);
     d->memory = NULL;
+    free(d->pair);
+    d->pair = NULL;
 }
 
 static uint64_t features_of(const struct vgpu_device_info *info)

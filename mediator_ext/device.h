@@ -35,7 +35,7 @@ struct ring_device {
     struct vgpu_guest_page *guest;
     uint64_t received_ns; /* when it was looked what there is to take */
     uint32_t budget; /* entries that may still be taken in this turn; the transport renews it */
-    struct ring_pair pair[VGPU_QP_MAX];
+    struct ring_pair *pair; /* as many as the layout has: a thousand VMs have one each */
 };
 
 /* Sizes and places that follow from a layout. */

@@ -133,6 +133,13 @@ struct sweep {
     uint32_t slot;
 };
 
+/* The connection to the spawner, and who waits until its queue has room (held_connections.c). */
+struct holding {
+    int fd;             /* -1 = none */
+    struct watch watch; /* of fd, while the spawner lives */
+    struct transport *first, **last;
+};
+
 struct mediator {
     struct mediator_config config;
     struct reactor reactor;
@@ -160,7 +167,7 @@ struct mediator {
 
     struct transport *woken;
     struct vm *starved, *starved_last; /* in the order in which they came */
-    int hold_fd;                       /* -1 = none */
+    struct holding hold;
     bool has_device;
     struct vgpu_device_info device_info;
 
@@ -254,6 +261,12 @@ void builders_check(struct mediator *m);
 /* queue_timeout.c */
 int queue_timeout_ms(struct mediator *m, uint64_t now_ns);
 void queue_timeout_check(struct mediator *m, uint64_t now_ns);
+
+/* held_connections.c */
+void held_connections_init(struct mediator *m);
+int held_connections_set(struct mediator *m, int fd);
+void held_connections_free(struct mediator *m);
+void held_connections_forget(struct transport *t);
 
 /* completion.c */
 void complete(struct request *r, enum vgpu_status status);

@@ -185,16 +185,17 @@ static void dispatch(struct request *r, uint64_t now_ns)
     worker_link_put(link, &unit, index);
 }
 
-/* May one more unit be queued behind those of the VM that has the device? Its quantum bounds the time,
- * units_in_flight the number, unless all of them together are shorter than a hand-over between VMs. */
+/* May one more unit be queued behind those of the VM that has the device? It must begin within the
+ * quantum, as far as one can tell: eight kernels of 20 ms put in at once would make everybody else wait
+ * for 160 ms. units_in_flight bounds the number, unless all of them together are shorter than a
+ * hand-over between VMs. */
 static bool may_add(const struct mediator *m, const struct vm *vm, uint64_t now_ns)
 {
-    uint64_t estimate_ns = vm->sched.party[SCHED_EXEC].estimate_ns;
+    uint64_t ahead_ns = m->device.in_flight * vm->sched.party[SCHED_EXEC].estimate_ns;
 
-    if (now_ns >= m->device.quantum_end || worker_link_full(&vm->link[MEDIATOR_LAUNCH]))
+    if (now_ns + ahead_ns >= m->device.quantum_end || worker_link_full(&vm->link[MEDIATOR_LAUNCH]))
         return false;
-    return m->device.in_flight < m->config.units_in_flight ||
-           m->device.in_flight * estimate_ns < SHORT_UNITS_NS;
+    return m->device.in_flight < m->config.units_in_flight || ahead_ns < SHORT_UNITS_NS;
 }
 
 static void fill_device(struct mediator *m, uint64_t now_ns)

@@ -59,10 +59,10 @@ int hold_fd(int spawner, const char *uuid, const char *what, int fd)
 /**
  * hold_drop() - Have what is held under vm/@uuid/@what let go
  *
- * When the spawner cannot be told, a connection that is gone stays held: the next engine finds it
- * closed by its peer, or the journal says that it is of an older attachment.
+ * Return: 0, or a negative errno: it is held still (-EAGAIN: the spawner is behind). A next engine
+ * finds it closed by its peer, or the journal says that it is of an older attachment.
  */
-void hold_drop(int spawner, const char *uuid, const char *what)
+int hold_drop(int spawner, const char *uuid, const char *what)
 {
-    tell(spawner, SPAWN_DROP, uuid, what, -1);
+    return tell(spawner, SPAWN_DROP, uuid, what, -1);
 }

@@ -5,6 +5,6 @@
 #define VGPUD_HOLD_H
 
 int hold_fd(int spawner, const char *uuid, const char *what, int fd);
-void hold_drop(int spawner, const char *uuid, const char *what);
+int hold_drop(int spawner, const char *uuid, const char *what);
 
 #endif

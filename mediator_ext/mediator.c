@@ -318,7 +318,7 @@ struct mediator *mediator_new(const struct mediator_config *config)
         return NULL;
     memset(m, 0, sizeof(*m));
     m->config = *config;
-    m->hold_fd = -1;
+    held_connections_init(m);
     sched = engine_sched_config(config);
     scheduler_init(&m->scheduler, &sched);
     rc = reactor_init(&m->reactor);
@@ -363,8 +363,7 @@ void mediator_free(struct mediator *m)
     mediator_stop(m);
     tenants_free(m);
     scheduler_free(&m->scheduler);
-    if (m->hold_fd >= 0)
-        close(m->hold_fd);
+    held_connections_free(m);
     control_free(&m->control);
     closer_free(&m->closer);
     interrupter_free(&m->interrupter);

@@ -34,16 +34,20 @@ bool transport_peer_left(int connection)
  * @taken: the transport has a client already
  * @pid: set to the peer's on success
  *
- * Return: the descriptor; -EAGAIN: nobody is waiting; -EACCES: refused; another negative errno: the
- * host is short of something, and the connection still waits
+ * Return: the descriptor; -EAGAIN: nobody is waiting; -EACCES: refused; -EBUSY: the connection waits
+ * until the spawner can hold it, ops->listen() says when; another negative errno: the host is short of
+ * something, and the connection still waits
  */
 int transport_accept(struct transport *t, int listener, bool taken, int *pid)
 {
     struct ucred peer;
     socklen_t length = sizeof(peer);
     uint64_t who;
-    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd;
 
+    if (!taken && !transport_may_hold(t))
+        return -EBUSY;
+    fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return errno == ECONNABORTED || errno == EINTR ? -EAGAIN : -errno;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length)) {

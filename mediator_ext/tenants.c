@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "bucket.h"
-#include "hold.h"
 #include "journal_map.h"
 
 /** tenants_vm() - The VM of a handle, or NULL */
@@ -128,6 +127,7 @@ static void close_transports(struct vm *vm)
             continue;
         vm->transport[i] = NULL;
         forget_woken(vm->mediator, t);
+        held_connections_forget(t);
         t->ops->free(t);
     }
 }

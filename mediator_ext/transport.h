@@ -68,6 +68,8 @@ struct transport_ops {
     void (*taken)(struct transport *t, const struct request_received *what);
     /* Called at the end of each turn in which transport_wake() was called. */
     void (*flush)(struct transport *t);
+    /* Accept again: the spawner may have room now. NULL: there is no listener. */
+    void (*listen)(struct transport *t);
     void (*identity_changed)(struct transport *t, const struct mediator_vm *vm);
     /* Finish an answer that the last engine had begun (slot state POSTING). May be NULL. */
     void (*repost)(struct transport *t, struct journal_slot *slot);
@@ -85,6 +87,9 @@ struct transport {
     struct transport *woken_next;
     uint32_t attachment; /* of the client that is there; answers to others are dropped. 0 = none */
     bool woken;
+    bool in_line;   /* for the spawner: held_connections.c */
+    bool drop_owed; /* the spawner is yet to be told that the connection is gone */
+    struct transport *line_next;
 };
 
 /* ---- what the engine offers to transports (mediator.c, request.c) ---- */
@@ -105,7 +110,9 @@ int transport_interrupt(struct transport *t, int eventfd);
 void transport_event(struct transport *t, enum mediator_event_type type, uint64_t a, uint64_t b);
 void transport_fault(struct transport *t, enum mediator_fault fault, uint64_t detail);
 void transport_mismatch(struct transport *t);
-/* Let the spawner hold a connection, or let go of it. 0, or -EAGAIN: it was not taken over. */
+/* Can a connection be held now? If not, ops->listen() is called when one can. */
+bool transport_may_hold(struct transport *t);
+/* Let the spawner hold a connection, or let go of it. 0, or a negative errno: it is not held. */
 int transport_hold(struct transport *t, int fd);
 void transport_drop(struct transport *t);
 /* End a client's connection for everybody who holds it, and close it; never waits. */

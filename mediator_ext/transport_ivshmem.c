@@ -40,6 +40,7 @@ struct doorbell {
     struct watch watch;
     struct ivshmem *owner;
     uint32_t qp;
+    int guest; /* the eventfd that the guest waits for */
 };
 
 struct ivshmem {
@@ -49,10 +50,9 @@ struct ivshmem {
     int memory_fd;
     struct watch listener;
     struct watch connection;
-    struct doorbell doorbell[VGPU_QP_MAX];
-    int guest_doorbell[VGPU_QP_MAX];
     uint32_t first_pair; /* to be looked at in the next turn */
     int leaving;         /* the last client's connection, with a greeting not yet read; -1 = none */
+    struct doorbell doorbell[]; /* one for each pair */
 };
 
 static struct ivshmem *ivshmem_of(struct transport *t)
@@ -146,7 +146,7 @@ static int greet(struct ivshmem *v, int socket)
     for (uint32_t i = 0; !rc && i < pair_count(v); i++)
         rc = say(socket, PEER_HOST, v->doorbell[i].watch.fd);
     for (uint32_t i = 0; !rc && i < pair_count(v); i++)
-        rc = say(socket, PEER_CLIENT, v->guest_doorbell[i]);
+        rc = say(socket, PEER_CLIENT, v->doorbell[i].guest);
     return rc;
 }
 
@@ -196,7 +196,8 @@ static void listener_ready(struct watch *watch, uint32_t events)
     if (fd == -EAGAIN || fd == -EACCES)
         return;
     if (fd < 0) {
-        reactor_change(v->base.reactor, &v->listener, EPOLLIN | EPOLLET); /* see transport_unix.c */
+        /* See transport_unix.c. */
+        reactor_change(v->base.reactor, &v->listener, fd == -EBUSY ? 0 : EPOLLIN | EPOLLET);
         return;
     }
     reactor_change(v->base.reactor, &v->listener, EPOLLIN);
@@ -257,7 +258,7 @@ static void ivshmem_flush(struct transport *t)
     for (uint32_t i = 0; i < pair_count(v); i++) {
         uint32_t qp = (v->first_pair + i) % pair_count(v);
 
-        if (device_interrupt_due(&v->device, qp) && transport_interrupt(t, v->guest_doorbell[qp])) {
+        if (device_interrupt_due(&v->device, qp) && transport_interrupt(t, v->doorbell[qp].guest)) {
             transport_fault(t, MEDIATOR_FAULT_RING, qp);
             v->device.pair[qp].attention = true; /* it is told with the next thing that happens */
         }
@@ -290,12 +291,15 @@ static void ivshmem_taken(struct transport *t, const struct request_received *wh
     device_taken(&ivshmem_of(t)->device, what->qp);
 }
 
+static void ivshmem_listen(struct transport *t)
+{
+    reactor_change(t->reactor, &ivshmem_of(t)->listener, EPOLLIN);
+}
+
 static void ivshmem_identity_changed(struct transport *t, const struct mediator_vm *vm)
 {
-    struct ivshmem *v = ivshmem_of(t);
-
-    device_identity(&v->device, vm);
-    reactor_change(t->reactor, &v->listener, EPOLLIN);
+    device_identity(&ivshmem_of(t)->device, vm);
+    ivshmem_listen(t);
 }
 
 static void ivshmem_hang_up(struct transport *t)
@@ -324,8 +328,8 @@ static void ivshmem_free(struct transport *t)
         reactor_unwatch(t->reactor, &v->doorbell[i].watch);
         if (bell >= 0)
             close(bell);
-        if (v->guest_doorbell[i] >= 0)
-            close(v->guest_doorbell[i]);
+        if (v->doorbell[i].guest >= 0)
+            close(v->doorbell[i].guest);
     }
     device_unmap(&v->device);
     close(v->memory_fd);
@@ -338,6 +342,7 @@ static const struct transport_ops ivshmem_ops = {
     .answer = ivshmem_answer,
     .taken = ivshmem_taken,
     .flush = ivshmem_flush,
+    .listen = ivshmem_listen,
     .identity_changed = ivshmem_identity_changed,
     .repost = ivshmem_repost,
     .hang_up = ivshmem_hang_up,
@@ -379,8 +384,8 @@ static void resume(struct ivshmem *v, int connection)
 int transport_ivshmem_new(struct transport **out, struct vm *vm, struct reactor *reactor,
                           struct journal *journal, const struct mediator_vm_fds *fds)
 {
-    struct ivshmem *v = calloc(1, sizeof(*v));
-    uint32_t watched = 0;
+    uint32_t pairs = journal->ring.layout.qp_count, watched = 0;
+    struct ivshmem *v = calloc(1, sizeof(*v) + pairs * sizeof(v->doorbell[0]));
     int rc;
 
     if (!v)
@@ -402,7 +407,7 @@ int transport_ivshmem_new(struct transport **out, struct vm *vm, struct reactor 
 
         bell->owner = v;
         bell->qp = watched;
-        v->guest_doorbell[watched] = fds->guest_doorbells[watched];
+        bell->guest = fds->guest_doorbells[watched];
         rc = reactor_watch(reactor, &bell->watch, fds->host_doorbells[watched], EPOLLIN | EPOLLET,
                            doorbell_ready);
         if (rc)

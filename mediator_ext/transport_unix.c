@@ -267,9 +267,9 @@ static void listener_ready(struct watch *watch, uint32_t events)
     if (fd == -EAGAIN || fd == -EACCES)
         return;
     if (fd < 0) {
-        /* Short of descriptors or memory. Asking again at once would spin: on an edge, the next one
-         * to connect asks for those before it, too. */
-        reactor_change(s->base.reactor, &s->listener, EPOLLIN | EPOLLET);
+        /* Behind the spawner's queue: listen() follows. Or short of descriptors or memory. Asking again
+         * at once would spin: on an edge, the next one to connect asks for those before it, too. */
+        reactor_change(s->base.reactor, &s->listener, fd == -EBUSY ? 0 : EPOLLIN | EPOLLET);
         return;
     }
     reactor_change(s->base.reactor, &s->listener, EPOLLIN);
@@ -345,12 +345,15 @@ static void stub_refuse(struct transport *t, const struct request_received *what
         answer_response(s, &echo, wire_status_of(status));
 }
 
+static void stub_listen(struct transport *t)
+{
+    reactor_change(t->reactor, &stub_of(t)->listener, EPOLLIN);
+}
+
 static void stub_identity_changed(struct transport *t, const struct mediator_vm *vm)
 {
-    struct stub *s = stub_of(t);
-
-    stub_ids_add(s->journal, vm->vm_id);
-    reactor_change(t->reactor, &s->listener, EPOLLIN);
+    stub_ids_add(stub_of(t)->journal, vm->vm_id);
+    stub_listen(t);
 }
 
 static void stub_hang_up(struct transport *t)
@@ -383,6 +386,7 @@ static const struct transport_ops stub_ops = {
     .answer = stub_answer,
     .refuse = stub_refuse,
     .flush = stub_flush,
+    .listen = stub_listen,
     .identity_changed = stub_identity_changed,
     .hang_up = stub_hang_up,
     .free = stub_free,

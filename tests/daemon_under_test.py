@@ -47,6 +47,7 @@ class RunningDaemon:
     run_dir: Path
     log: Path
     process: subprocess.Popen[bytes] | None = None
+    limit_nofile: int | None = None
 
     def start(self) -> None:
         """Start the daemon, also again after `end()`; returns once its control socket answers."""
@@ -79,10 +80,13 @@ class RunningDaemon:
 
 
 @contextlib.contextmanager
-def running_vgpud(overrides: ConfigOverrides | None = None) -> Iterator[RunningDaemon]:
+def running_vgpud(
+    overrides: ConfigOverrides | None = None, *, limit_nofile: int | None = None
+) -> Iterator[RunningDaemon]:
     """Run a vgpud on an empty state directory for the length of the `with` block.
 
-    `overrides` maps section to key to value and is laid over `[device] backend = "null"`. Raises
+    `overrides` maps section to key to value and is laid over `[device] backend = "null"`. With
+    `limit_nofile` neither the daemon nor its spawner may have more descriptors. Raises
     DaemonFailed when it is not ready within START_TIMEOUT_S, or not gone (with its spawner and
     workers) within STOP_TIMEOUT_S of `vgpud shutdown --all`.
     """
@@ -91,6 +95,7 @@ def running_vgpud(overrides: ConfigOverrides | None = None) -> Iterator[RunningD
     base.chmod(0o711)
     try:
         daemon = _prepare(base, overrides or {})
+        daemon.limit_nofile = limit_nofile
         daemon.start()
         try:
             yield daemon
@@ -122,8 +127,14 @@ def _launch(daemon: RunningDaemon) -> None:
         notify_path.unlink(missing_ok=True)
         notify.bind(str(notify_path))
         notify_path.chmod(0o777)
+        limit = daemon.limit_nofile
         daemon.process = subprocess.Popen(
-            [str(BIN / "vgpud"), "--config", str(daemon.config)],
+            [
+                *(["prlimit", f"--nofile={limit}:{limit}"] if limit is not None else []),
+                str(BIN / "vgpud"),
+                "--config",
+                str(daemon.config),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=subprocess.STDOUT,

@@ -17,6 +17,7 @@ PART_ALIGN = 65536
 ALL_FEATURES = (1 << 7) - 1
 GUEST_ACK = 1
 GUEST_FEATURES_OK = 2
+GUEST_RESET = 4
 
 # Offsets of fields, for tests that scribble.
 HOST_DEVICE_STATUS = 104  # in the host page

@@ -26,10 +26,12 @@ from vgpud.control.handlers.context import Context
 from vgpud.control.listener import ControlListener
 from vgpud.control.policy import role_policy
 from vgpud.control.server import ControlServer
+from vgpud.descriptors import DescriptorBudget, raise_file_limit
 from vgpud.directories import make_directories
 from vgpud.engine import HostEngine, limits_of
 from vgpud.errors import (
     ConfigError,
+    EngineError,
     ExitCode,
     NoDaemonError,
     SpawnerError,
@@ -83,7 +85,9 @@ class Daemon:
 
         mediator = Mediator(limits_of(config))
         mediator.set_hold_fd(open_hold_channel(config.spawn_socket).detach())
-        engine = HostEngine(config, spawner, mediator, device)
+        descriptors = DescriptorBudget.of(config, raise_file_limit())
+        self._warn_of_few(descriptors, len(store.list_vms()))
+        engine = HostEngine(config, spawner, mediator, device, descriptors)
         spawner.watch(engine.workforce.exited, self._spawner_lost)
         engine.begin()
         reconciler = Reconciler(store, engine)
@@ -140,6 +144,12 @@ class Daemon:
     @property
     def _start_timeout_s(self) -> float:
         return self._config.spawner.start_timeout_ms / 1000
+
+    def _warn_of_few(self, descriptors: DescriptorBudget, vms: int) -> None:
+        try:
+            descriptors.check(vms, vms * self._config.vms.ring_queue_pairs)
+        except EngineError as error:
+            log.error("not all registered VMs can be served: %s. %s", error, error.next_step)
 
     @property
     def everything(self) -> bool:

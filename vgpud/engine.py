@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from vgpud.config import Config
+from vgpud.descriptors import DescriptorBudget
 from vgpud.engine_status import pool_statuses, vm_status
 from vgpud.errors import EngineError, SpawnerError
 from vgpud.fault_words import as_quarantine, fault_sentence
@@ -68,9 +69,15 @@ class HostEngine:
     """Implements what reconcile.Engine asks for. Lives in the event loop."""
 
     def __init__(
-        self, config: Config, spawner: Spawner, mediator: Mediator, device: Device
+        self,
+        config: Config,
+        spawner: Spawner,
+        mediator: Mediator,
+        device: Device,
+        descriptors: DescriptorBudget,
     ) -> None:
         """The mediator is not started yet; `start()` does that. Raises EngineError."""
+        self._descriptors = descriptors
         self._config = config
         self._spawner = spawner
         self._mediator = mediator
@@ -96,8 +103,10 @@ class HostEngine:
         )
         self._trace = TraceFeed(mediator)
         self._entries: dict[str, _Entry] = {}
+        self._pairs = 0  # of all of them
         self._by_handle: dict[int, _Entry] = {}
         self._held: dict[str, HeldEntry] = {}
+        self._held_by_vm: dict[str, list[str]] = {}
         self._events_dropped = 0
         self._on_idle: Callable[[], None] | None = None
         self._on_quarantine: Callable[[Iterable[str] | None], None] | None = None
@@ -109,6 +118,8 @@ class HostEngine:
     def begin(self) -> None:
         """Find what a predecessor had held. After this the reconciler may set pools and VMs."""
         self._held = {entry.key: entry for entry in self._spawner.fetch("vm/")}
+        for key in self._held:
+            self._held_by_vm.setdefault(key.split("/")[1], []).append(key)
         if self._held:
             log.info("found %d entries that a predecessor had held", len(self._held))
         self.use_device(self._device)
@@ -122,6 +133,7 @@ class HostEngine:
             self._spawner.drop(key)
         self._held = {}
         self._files.keep_only(self._entries)
+        self._held_by_vm = {}
         self._mediator.start()
         self._running = True
         loop = asyncio.get_running_loop()
@@ -209,6 +221,7 @@ class HostEngine:
         entry = self._entries.pop(vm_uuid, None)
         if entry is None:
             return
+        self._pairs -= entry.pairs
         tenant = entry.tenant
         self._mediator.retire_vm(tenant.handle)
         del self._by_handle[tenant.handle]
@@ -256,6 +269,7 @@ class HostEngine:
         uuid, peer_uid = identity.uuid, identity.peer_uid
         fds = self._recover_files(uuid)
         if fds is not None:
+            # Its descriptors are open already.
             try:
                 entry = self._take_over(identity, fds)
             except LayoutMismatchError as error:
@@ -263,6 +277,7 @@ class HostEngine:
             else:
                 self._open(entry, peer_uid)
                 return
+        self._descriptors.check(len(self._entries) + 1, self._pairs + self._sizes.pairs)
         fds = self._files.create(uuid, peer_uid, self._sizes)
         self._take_over(identity, fds).opened_to = peer_uid
 
@@ -283,16 +298,17 @@ class HostEngine:
         tenant = Tenant(handle, identity.uuid, ring)
         entry = _Entry(tenant, identity.peer_uid, identity.pool_id, len(fds.host_doorbells))
         self._entries[identity.uuid] = self._by_handle[handle] = entry
+        self._pairs += entry.pairs
         self._trace.add_vm(identity.uuid, handle)
         if self._running:
             self._workforce.review(entry.tenant)
         return entry
 
     def _recover_files(self, vm_uuid: str) -> VmFds | None:
-        prefix = f"vm/{vm_uuid}/"
         held = {
             key: self._held.pop(key)
-            for key in [k for k in self._held if k.startswith(prefix) and "/worker/" not in k]
+            for key in self._held_by_vm.pop(vm_uuid, ())
+            if "/worker/" not in key
         }
         fds = self._files.recover(vm_uuid, held)
         if fds is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vgpud.account import account_of
 from vgpud.config import Config
+from vgpud.descriptors import max_held, raise_file_limit
 from vgpud.spawner import Spawner, SpawnerLaunch, SpawnerLostError, connect_or_start
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def start_spawner(config: Config) -> Spawner:
         allow_uid=account_of(config)[0],
         uid_base=config.spawner.worker_uid_base or None,
         max_workers=config.spawner.max_workers,
+        max_held=max_held(config, raise_file_limit()),
         log_file=Path(config.daemon.state_dir) / "vgpu-spawn.log",
     )
     return connect_or_start(

@@ -40,13 +40,15 @@
 #define EVENTS_AT_ONCE 64
 
 /*
- * Descriptors besides those held, and two per worker (its pidfd, its output): a connection and an unsent pidfd for
- * each client, those of one datagram in hand, and standard streams, epoll, signals, listener, the
- * uid lock, the scratch directory and whatever is open for a moment.
+ * Descriptors besides those held, and two per worker (its pidfd, its output): a connection and an
+ * unsent pidfd for each client, those of one datagram in hand, and standard streams, epoll, signals,
+ * listener, the uid lock, the scratch directory and whatever is open for a moment.
  *
- * A VM costs about 12 held ones (listener and connection of its socket, ring memory, journal page,
- * doorbells of both directions, worker channels and pidfds): 1,024 VMs are 12,288, and with their
- * launch and build workers 4,096 more. The defaults, 14,336 and 1,024 VMs, leave some room.
+ * Held are, for each VM, 6 (journal, ring memory, two listeners, two connections) and 2 for each
+ * queue pair (its doorbells); for a launch worker 4 (control socket, channel, doorbell, its end of
+ * the exchange), for a build worker 3. So 1,024 VMs of one pair make 8,192, and with both workers
+ * each 15,360: the default of 14,336 is for 877 of them at work at once. An entry takes some 220
+ * bytes: 4 or 5 of them, 1 KiB, for a VM.
  */
 #define OTHER_FDS (2 * SERVER_MAX_CLIENTS + SPAWN_MAX_FDS + 32)
 
@@ -101,12 +103,35 @@ static int clean_descriptors(const struct options *options)
     return close_range(next, ~0u, 0) < 0 ? -errno : 0;
 }
 
-/* Room for everything that may be open at once; defaults are cut to what there is. */
+/* Each worker has a pidfd and the pipe that it writes to. */
+static uint64_t for_workers(uint32_t max_workers)
+{
+    return 2ull * children_max(max_workers);
+}
+
+/* Cut the numbers that were not given to what @room descriptors allow. Return: do they fit now? */
+static bool cut_defaults(struct options *options, uint64_t room)
+{
+    if (!options->workers_given && !options->held_given) {
+        options->max_workers = (uint32_t)(room / 32);
+    } else if (!options->workers_given) {
+        while (options->max_workers &&
+               options->max_held + for_workers(options->max_workers) > room) {
+            options->max_workers--;
+        }
+    }
+    if (!options->held_given && for_workers(options->max_workers) < room) {
+        options->max_held = (uint32_t)(room - for_workers(options->max_workers));
+    }
+    return options->max_workers && options->max_held + for_workers(options->max_workers) <= room;
+}
+
+/* Room for everything that may be open at once. */
 static int raise_file_limit(struct options *options)
 {
+    uint32_t held = options->max_held, workers = options->max_workers;
+    uint64_t wanted = held + for_workers(workers) + OTHER_FDS;
     struct rlimit limit;
-    uint64_t wanted =
-        (uint64_t)options->max_held + 2ull * children_max(options->max_workers) + OTHER_FDS;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
         return -errno;
@@ -118,17 +143,13 @@ static int raise_file_limit(struct options *options)
     if (limit.rlim_max == RLIM_INFINITY || wanted <= limit.rlim_max) {
         return 0;
     }
-    if (options->limits_given || limit.rlim_max < 4 * OTHER_FDS) {
+    if (limit.rlim_max < 4 * OTHER_FDS || !cut_defaults(options, limit.rlim_max - OTHER_FDS)) {
         log_error(
             "--max-held %u and --max-workers %u need %llu descriptors, and the limit is %llu: "
             "raise it (LimitNOFILE=, ulimit -Hn) or ask for less",
-            options->max_held, options->max_workers, (unsigned long long)wanted,
-            (unsigned long long)limit.rlim_max);
+            held, workers, (unsigned long long)wanted, (unsigned long long)limit.rlim_max);
         return -EMFILE;
     }
-    options->max_workers = (uint32_t)(limit.rlim_max - OTHER_FDS) / 32;
-    options->max_held =
-        (uint32_t)(limit.rlim_max - OTHER_FDS) - 2 * children_max(options->max_workers);
     log_warn("the limit of %llu descriptors allows workers for %u VMs and %u held ones: raise it "
              "(LimitNOFILE=, ulimit -Hn) for more",
              (unsigned long long)limit.rlim_max, options->max_workers, options->max_held);

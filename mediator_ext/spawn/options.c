@@ -179,10 +179,10 @@ static int parse_option(struct options *options, int id, const char *name, const
     case OPTION_UID_LOCK:
         return parse_path(name, text, options->uid_lock);
     case OPTION_MAX_WORKERS:
-        options->limits_given = true;
+        options->workers_given = true;
         return parse_number(name, text, 1, LIMIT_WORKERS, &options->max_workers);
     case OPTION_MAX_HELD:
-        options->limits_given = true;
+        options->held_given = true;
         return parse_number(name, text, 1, LIMIT_HELD, &options->max_held);
     case OPTION_CLIENT_TIMEOUT:
         return parse_number(name, text, 1, 3600000, &options->client_timeout_ms);

@@ -31,7 +31,8 @@ struct options {
     int ready_fd;   /* -1 = none */
     int manager_fd; /* listening socket from the service manager; -1 = none */
     bool daemonize;
-    bool limits_given; /* --max-workers or --max-held: they are meant as they are */
+    bool workers_given; /* --max-workers, */
+    bool held_given;    /* --max-held: meant as it is; a default may be cut */
 };
 
 /**

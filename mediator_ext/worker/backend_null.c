@@ -3,7 +3,8 @@
  *
  * Buffers are host memory, so what is written can be read back; modules, kernels and launches are
  * accepted and do nothing. It serves tests that need no device, and measures everything but the
- * device: whatever a request costs here is ours.
+ * device: whatever a request costs here is ours. For what is about sharing a device, a kernel named
+ * busy_<N>us keeps this one busy for N microseconds (1 to 1000000) at each launch.
  *
  * Modules take the same way as on a real device (NEED_BUILD, the exchange, a binary), so that the
  * whole path can be driven without a compiler. A source with an #error line does not build.
@@ -12,9 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend.h"
+
+#define BUSY_MAX_US 1000000u
 
 static const char null_binary[] = "vgpud null binary 1";
 
@@ -31,7 +35,7 @@ struct backend_module {
 };
 
 struct backend_kernel {
-    char unused;
+    uint64_t busy_ns;
 };
 
 static int null_open(const struct backend_settings *settings, struct backend **backend,
@@ -161,6 +165,30 @@ static void null_module_unload(struct backend *backend, struct backend_module *m
     free(module);
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* How long a launch of the kernel takes, by its name. */
+static uint64_t busy_ns(const char *name)
+{
+    static const char prefix[] = "busy_";
+    uint64_t us = 0;
+
+    if (strncmp(name, prefix, sizeof(prefix) - 1) != 0)
+        return 0;
+    for (name += sizeof(prefix) - 1; *name >= '0' && *name <= '9'; name++) {
+        us = us * 10 + (uint64_t)(*name - '0');
+        if (us > BUSY_MAX_US)
+            return 0;
+    }
+    return strcmp(name, "us") == 0 ? us * 1000 : 0;
+}
+
 static struct backend_verdict null_kernel_create(struct backend *backend,
                                                  struct backend_module *module, const char *name,
                                                  struct backend_kernel **kernel, uint32_t *args)
@@ -169,11 +197,13 @@ static struct backend_verdict null_kernel_create(struct backend *backend,
 
     (void)backend;
     (void)module;
-    (void)name;
     *args = 0;
     *kernel = malloc(sizeof(**kernel));
-    if (!*kernel)
+    if (!*kernel) {
         verdict.status = VGPU_NO_MEMORY;
+        return verdict;
+    }
+    (*kernel)->busy_ns = busy_ns(name);
     return verdict;
 }
 
@@ -186,8 +216,13 @@ static void null_kernel_release(struct backend *backend, struct backend_kernel *
 static struct backend_verdict null_launch(struct backend *backend,
                                           const struct backend_launch *launch)
 {
+    uint64_t end_ns;
+
     (void)backend;
-    (void)launch;
+    if (launch->kernel->busy_ns == 0)
+        return BACKEND_FINE;
+    for (end_ns = now_ns() + launch->kernel->busy_ns; now_ns() < end_ns;)
+        ;
     return BACKEND_FINE;
 }
 

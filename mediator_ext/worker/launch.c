@@ -3,7 +3,7 @@
  *
  * launch_serve() is the map: take, answer, put, kick. Replies of a device that takes time are
  * announced at once; those of an instant one a few at a time, because ringing costs more than the
- * work. channel_take() announces whatever is left before it sleeps.
+ * work, but for a unit that took LONG_NS all the same. channel_take() announces whatever is left before it sleeps.
  *
  * The table of interrupted streams holds as many as units can be unanswered. Were it full, a command
  * that would be interrupted would run on beyond its budget, and one that needs a build be refused.
@@ -17,6 +17,7 @@
 #include "ops.h"
 
 #define QUIET_REPLIES_MAX 16u
+#define LONG_NS           5000u
 
 static void vector_add(struct tenant *tenant, const struct worker_unit *unit, bool may_interrupt,
                        struct worker_reply *reply)
@@ -104,7 +105,7 @@ int launch_serve(struct tenant *tenant, struct channel *channel)
         error = channel_put(channel, &reply);
         if (error)
             return error;
-        if (channel->quiet >= quiet)
+        if (channel->quiet >= quiet || reply.end_ns - reply.start_ns >= LONG_NS)
             channel_kick(channel);
     }
 }

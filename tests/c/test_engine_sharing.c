@@ -93,6 +93,40 @@ static void test_sharing(void)
     fake_worker_free(&worker[1]);
 }
 
+/* A VM that was never served is taken to need 50 us for a unit. */
+static void test_quantum(void)
+{
+    struct mediator_config config = rig_config();
+    struct scene s;
+    struct fake_worker worker[2];
+    struct worker_unit unit;
+
+    config.quantum_us = 50;
+    scene_new(&s, &config);
+    CASE("a unit that would not begin within the quantum is not put behind those that are out");
+    attach(&s, 0, &worker[0], 1, MEDIATOR_LAUNCH);
+    attach(&s, 1, &worker[1], 2, MEDIATOR_LAUNCH);
+    put(&s, 0, 0, 0);
+    put(&s, 0, 1, 0);
+    CHECK(fake_worker_take(&worker[0], &unit, RIG_LONG_MS));
+    CHECK(nothing_for(&worker[0], &s, 0));
+
+    CASE("so another VM waits for one unit, not for all of them");
+    put(&s, 1, 9, 0);
+    CHECK(nothing_for(&worker[1], &s, 1));
+    fake_worker_done(&worker[0], &unit, VGPU_OK);
+    CHECK(got(&s, 0, 0, VGPU_OK));
+    CHECK(fake_worker_take(&worker[1], &unit, RIG_LONG_MS) && nothing_for(&worker[0], &s, 0));
+    fake_worker_done(&worker[1], &unit, VGPU_OK);
+    CHECK(got(&s, 1, 9, VGPU_OK));
+    CHECK(fake_worker_take(&worker[0], &unit, RIG_LONG_MS));
+    fake_worker_done(&worker[0], &unit, VGPU_OK);
+    CHECK(got(&s, 0, 1, VGPU_OK));
+    for (int i = 0; i < 2; i++)
+        fake_worker_free(&worker[i]);
+    scene_free(&s);
+}
+
 static void test_limits(void)
 {
     struct mediator_config config = rig_config();
@@ -264,6 +298,7 @@ static void test_busy_worker(void)
 int main(void)
 {
     test_sharing();
+    test_quantum();
     test_limits();
     CASE("draining lets what runs finish, sends nothing more, and keeps what is queued");
     test_drain(0);

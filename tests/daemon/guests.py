@@ -197,6 +197,22 @@ def registered(daemon: RunningDaemon) -> list[str]:
     return [vm.vm_uuid for vm in reply.vms]
 
 
+def vgpud_of(daemon: RunningDaemon) -> psutil.Process:
+    """The daemon itself."""
+    assert daemon.process is not None, "the daemon is not running"
+    return psutil.Process(daemon.process.pid)
+
+
+def spawner_of(daemon: RunningDaemon) -> psutil.Process:
+    """The vgpu-spawn that the daemon has started."""
+    return next(
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == "vgpu-spawn"
+        and any(str(daemon.run_dir) in argument for argument in process.info["cmdline"] or ())
+    )
+
+
 @contextlib.contextmanager
 def disabled(daemon: RunningDaemon, pool_id: str) -> Iterator[None]:
     """A pool is disabled for the length of the `with` block."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -14,10 +13,10 @@ import psutil
 import pytest
 
 from tests import ring_abi
+from tests.daemon.abuse import scribble
 from tests.daemon.guests import Guest, register
 from tests.daemon_under_test import RunningDaemon, running_vgpud
 from tests.ring_abi import Kind, PairState, Status, Submission, op_alloc, op_nop
-from tests.ring_client import RingClient
 
 SCRIBBLE_S = 1.0
 SEED = 20250117
@@ -99,29 +98,6 @@ def test_a_command_that_changes_while_it_is_read_harms_nobody(
             thread.join()
         assert all(answer.status < len(Status) for answer in answers)
     served(neighbour)
-
-
-def scribble(ring: RingClient, chaos: random.Random) -> None:
-    """Write a few bytes somewhere: what the engine reads, or what it is said to have written."""
-    page = ring.page
-    places = (
-        (0, 128),
-        (ring_abi.PAGE_BYTES, 24),
-        (ring.pair_host(), 16),
-        (ring.pair_guest(), 16),
-        (ring.submission_at(0), 64 * page.sq_entries),
-        (ring.completion_at(0), 64 * page.cq_entries),
-        (ring.data_at(), 4096),
-    )
-    start, size = chaos.choice(places)
-    data = chaos.choice(
-        (
-            chaos.randbytes(chaos.choice((1, 4, 8, 64))),
-            struct.pack("<I", chaos.choice((0, 1, 8, 255, 256, 257, 0x7FFFFFFF, 0xFFFFFFFF))),
-            Submission(chaos.getrandbits(64), kind=chaos.randrange(8), cmd_len=64).pack(),
-        )
-    )
-    ring.poke(start + chaos.randrange(0, size, 4), data)
 
 
 def scribble_for_a_while(guest: Guest) -> None:

@@ -48,6 +48,7 @@ LAYERS = {
     "vgpud.qemu_account": "supply",
     "vgpud.fault_words": "supply",
     "vgpud.known_device": "supply",
+    "vgpud.descriptors": "supply",
     "vgpud.engine": "supply",
     "vgpud.engine_status": "supply",
     "vgpud.trace_feed": "supply",

@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.integration.spawner_under_test import ROOT, WAIT_S, Service
 from tests.stub_client import StubClient
 from vgpud.config import Config, config_from_document
+from vgpud.descriptors import DescriptorBudget, raise_file_limit
 from vgpud.engine import HostEngine, limits_of
 from vgpud.mediator import Mediator
 from vgpud.model.pool import Pool
@@ -101,7 +102,8 @@ async def running_host(
     device = await find_device(spawner, config.device, WAIT_S)
     mediator = Mediator(limits_of(config))
     mediator.set_hold_fd(open_hold_channel(service.socket_path).detach())
-    engine = HostEngine(config, spawner, mediator, device)
+    descriptors = DescriptorBudget.of(config, raise_file_limit())
+    engine = HostEngine(config, spawner, mediator, device, descriptors)
     host = Host(engine, mediator, spawner, service.directory)
     spawner.watch(engine.workforce.exited, host.lost.append)
     engine.begin()

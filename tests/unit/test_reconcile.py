@@ -63,6 +63,45 @@ def test_only_differences_are_sent(store: Store, engine: EngineDouble) -> None:
     assert not engine.pools["B"].enabled
 
 
+def test_a_change_of_one_vm_looks_at_no_other(store: Store, engine: EngineDouble) -> None:
+    reconciler = Reconciler(store, engine)
+    reconciler.apply()
+    engine.calls.clear()
+    register(store, UUID_1, 1)
+    register(store, UUID_2, 2)
+    assert reconciler.apply_vm(UUID_1) == ()
+    assert engine.calls == [f"set_vm {UUID_1}"]
+    remove(store, UUID_1)
+    assert reconciler.apply_vm(UUID_1) == ()
+    assert engine.calls == [f"set_vm {UUID_1}", f"remove_vm {UUID_1}"]
+    reconciler.apply()
+    assert engine.calls[2:] == [f"set_vm {UUID_2}"]
+
+
+def test_one_vm_is_applied_with_all_else_while_something_is_pending(
+    store: Store, engine: EngineDouble
+) -> None:
+    register(store, UUID_1, 1)
+    reconciler = Reconciler(store, engine)
+    reconciler.apply()
+    remove(store, UUID_1)
+    engine.broken[UUID_1] = BROKEN
+    assert [failure.subject for failure in reconciler.apply_vm(UUID_1)] == [f"VM {UUID_1}"]
+    engine.broken.clear()
+    engine.calls.clear()
+    register(store, UUID_2, 1)
+    assert reconciler.apply_vm(UUID_2) == ()
+    assert engine.calls == [f"remove_vm {UUID_1}", f"set_vm {UUID_2}"]
+
+
+def test_before_anything_was_applied_one_vm_brings_its_pools(
+    store: Store, engine: EngineDouble
+) -> None:
+    register(store, UUID_1, 1)
+    assert Reconciler(store, engine).apply_vm(UUID_1) == ()
+    assert engine.calls == ["set_pool A", "set_pool B", f"set_vm {UUID_1}"]
+
+
 def test_a_vm_id_is_free_before_it_is_given_away(store: Store, engine: EngineDouble) -> None:
     register(store, UUID_1, 1)
     reconciler = Reconciler(store, engine)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from vgpud.control.authz import RolePolicy, authorize
@@ -26,7 +27,7 @@ from vgpud.control.handlers import (
 )
 from vgpud.control.handlers.context import Context
 from vgpud.control.peer import Peer
-from vgpud.errors import StoreError
+from vgpud.errors import ReconcileError, StoreError
 from vgpud.protocol.calls import Call, decode_call, encode_error, encode_reply
 from vgpud.protocol.codec import from_wire, to_wire
 from vgpud.protocol.descriptions import INTERFACES
@@ -56,25 +57,27 @@ class Verb:
 
     `handler` decides and answers. A method that `changes` something runs in a transaction with its
     audit row. One that is `urgent` must not depend on the disk: if its audit row cannot be written,
-    the log has it. `subject` names, from the reply, what the engine must take over before the
-    answer. `afterwards` runs once the change is committed. `stream` gives the replies to a call
-    that permits several; it changes nothing, and ends only by an error that is the last answer.
+    the log has it. `pool` or `vm` names, from the reply, what was changed: the engine must take it
+    over before the answer. `afterwards` runs once the change is committed. `stream` gives the
+    replies to a call that permits several; it changes nothing, and ends only by an error that is
+    the last answer.
     """
 
     handler: Callable[[Context, Any], Record]
     changes: bool = False
     urgent: bool = False
-    subject: Callable[[Any], str] | None = None
+    pool: Callable[[Any], str] | None = None
+    vm: Callable[[Any], str] | None = None
     afterwards: Callable[[Context, Any], None] | None = None
     stream: Callable[[Context, Any], AsyncGenerator[Record, None]] | None = None
 
 
-def _pool_of(reply: Any) -> str:
-    return pool_subject(reply.pool.pool_id)
+def _pool_id(reply: Any) -> str:
+    return str(reply.pool.pool_id)
 
 
-def _vm_of(reply: Any) -> str:
-    return vm_subject(reply.vm.vm_uuid)
+def _vm_uuid(reply: Any) -> str:
+    return str(reply.vm.vm_uuid)
 
 
 VERBS: Mapping[str, Verb] = {
@@ -82,19 +85,17 @@ VERBS: Mapping[str, Verb] = {
     "org.varlink.service.GetInterfaceDescription": Verb(service.get_interface_description),
     "org.vgpud.admin.ListPools": Verb(pools.list_pools),
     "org.vgpud.admin.ShowPool": Verb(pools.show_pool),
-    "org.vgpud.admin.CreatePool": Verb(pools.create_pool, changes=True, subject=_pool_of),
-    "org.vgpud.admin.EnablePool": Verb(pools.enable_pool, changes=True, subject=_pool_of),
-    "org.vgpud.admin.DisablePool": Verb(pools.disable_pool, changes=True, subject=_pool_of),
-    "org.vgpud.admin.RegisterVm": Verb(vms.register_vm, changes=True, subject=_vm_of),
+    "org.vgpud.admin.CreatePool": Verb(pools.create_pool, changes=True, pool=_pool_id),
+    "org.vgpud.admin.EnablePool": Verb(pools.enable_pool, changes=True, pool=_pool_id),
+    "org.vgpud.admin.DisablePool": Verb(pools.disable_pool, changes=True, pool=_pool_id),
+    "org.vgpud.admin.RegisterVm": Verb(vms.register_vm, changes=True, vm=_vm_uuid),
     "org.vgpud.admin.ShowVm": Verb(vms.show_vm),
     "org.vgpud.admin.ListVms": Verb(vms.list_vms),
-    "org.vgpud.admin.RemoveVm": Verb(vms.remove_vm, changes=True, subject=_vm_of),
-    "org.vgpud.admin.SetWeight": Verb(limits.set_weight, changes=True, subject=_vm_of),
-    "org.vgpud.admin.SetRateLimit": Verb(limits.set_rate_limit, changes=True, subject=_vm_of),
-    "org.vgpud.admin.QuarantineVm": Verb(quarantine.quarantine_vm, changes=True, subject=_vm_of),
-    "org.vgpud.admin.ClearQuarantine": Verb(
-        quarantine.clear_quarantine, changes=True, subject=_vm_of
-    ),
+    "org.vgpud.admin.RemoveVm": Verb(vms.remove_vm, changes=True, vm=_vm_uuid),
+    "org.vgpud.admin.SetWeight": Verb(limits.set_weight, changes=True, vm=_vm_uuid),
+    "org.vgpud.admin.SetRateLimit": Verb(limits.set_rate_limit, changes=True, vm=_vm_uuid),
+    "org.vgpud.admin.QuarantineVm": Verb(quarantine.quarantine_vm, changes=True, vm=_vm_uuid),
+    "org.vgpud.admin.ClearQuarantine": Verb(quarantine.clear_quarantine, changes=True, vm=_vm_uuid),
     "org.vgpud.admin.Status": Verb(status.status),
     "org.vgpud.admin.Trace": Verb(trace.trace, stream=trace.follow_trace),
     "org.vgpud.admin.Shutdown": Verb(
@@ -178,16 +179,23 @@ class Dispatch:
                 self._refuse(peer, call, AuditOutcome.REFUSED, error)
             raise
         log.info("%s: %s %s", peer, call.method, _shown(call.parameters))
-        if verb.subject is not None:
-            self._apply(peer, call, verb.subject(reply))
+        if verb.pool is not None:
+            subject = pool_subject(verb.pool(reply))
+            self._apply(peer, call, subject, self._context.reconciler.apply)
+        elif verb.vm is not None:
+            vm_uuid = verb.vm(reply)
+            apply = partial(self._context.reconciler.apply_vm, vm_uuid)
+            self._apply(peer, call, vm_subject(vm_uuid), apply)
         if verb.afterwards is not None:
             verb.afterwards(self._context, request)
         return reply
 
-    def _apply(self, peer: Peer, call: Call, subject: str) -> None:
+    def _apply(
+        self, peer: Peer, call: Call, subject: str, apply: Callable[[], Iterable[ReconcileError]]
+    ) -> None:
         """Lets the engine take the change over; raises StoredNotApplied if it does not."""
         try:
-            failures = self._context.reconciler.apply()
+            failures = apply()
         except StoreError as error:
             refusal = StoredNotApplied(str(error), error.next_step)
         else:
