@@ -28,7 +28,7 @@ static int call_drain(struct mediator *m, void *argument)
         if (!vm)
             continue;
         if (*cancel)
-            completion_cancel_queued(vm);
+            completion_end_queued(vm, VGPU_CANCELLED);
         for (int k = 0; k < 3; k++)
             if (vm->transport[k])
                 transport_wake(vm->transport[k]);
@@ -64,7 +64,11 @@ int mediator_set_hold_fd(struct mediator *m, int fd)
 static int call_set_config(struct mediator *m, void *argument)
 {
     struct sched_config sched;
+    uint64_t now_ns = engine_now_ns();
 
+    for (uint32_t i = 0; i < m->vm_capacity; i++)
+        if (m->vm[i])
+            faults_settle(m->vm[i], now_ns);
     m->config = *(const struct mediator_config *)argument;
     sched = engine_sched_config(&m->config);
     scheduler_set_config(&m->scheduler, &sched);
@@ -305,6 +309,8 @@ static int call_vm_stats(struct mediator *m, void *argument)
     if (!vm)
         return -ENOENT;
     *out = vm->stats;
+    out->fault_points = faults_points(vm, engine_now_ns());
+    quarantine_report(vm, out);
     out->stub_connected = vm->transport[MEDIATOR_STUB] && vm->transport[MEDIATOR_STUB]->attachment;
     out->ring_connected = vm->transport[MEDIATOR_RING] && vm->transport[MEDIATOR_RING]->attachment;
     for (int lane = 0; lane < SCHED_LANES; lane++) {

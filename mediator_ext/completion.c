@@ -60,6 +60,24 @@ void completion_refuse(struct request *r, enum vgpu_status status)
     finish(r, status);
 }
 
+/**
+ * completion_due() - What ends a request that comes back unfinished, or waits to go on
+ *
+ * Return: VGPU_OK = nothing, it goes on; else the status to answer it with
+ */
+enum vgpu_status completion_due(const struct request *r)
+{
+    const struct journal_slot *slot = r->slot;
+
+    if (slot->state == REQUEST_CANCELLED || slot->cancelled || r->vm->mediator->cancelling)
+        return VGPU_CANCELLED;
+    if (quarantine_holds(r->vm))
+        return VGPU_QUARANTINED;
+    if (request_left_ns(slot) == 0)
+        return VGPU_TIMEOUT;
+    return VGPU_OK;
+}
+
 /* Answer what needs nothing but its turn, then let go of an empty stream. */
 static void advance(struct vm *vm, struct stream *stream)
 {
@@ -131,6 +149,15 @@ void completion_end(struct request *r, enum vgpu_status status)
     completion_advance(r->vm, stream);
 }
 
+/** completion_end_unfinished() - End a request that had begun, and is back in its stream's FIFO */
+void completion_end_unfinished(struct request *r, enum vgpu_status status)
+{
+    r->slot->native = status == VGPU_TIMEOUT;
+    r->slot->op_index = r->slot->first_op;
+    request_unqueue(r);
+    complete(r, status);
+}
+
 /* Take a queued request out of its stream and end it. The stream is looked after by the caller. */
 static void end_queued(struct request *r, enum vgpu_status status)
 {
@@ -138,31 +165,39 @@ static void end_queued(struct request *r, enum vgpu_status status)
     finish_accepted(r, status);
 }
 
-static void end_all_queued(struct vm *vm, int transport, enum vgpu_status status)
+/** completion_drop_queued() - The client is gone: drop what it has queued, disown what runs */
+void completion_drop_queued(struct vm *vm, enum mediator_transport transport)
 {
     for (uint32_t i = 0; i < vm->journal->slots_used; i++) {
         struct request *r = &vm->request[i];
 
-        if (!r->live || (transport >= 0 && r->slot->transport != transport))
+        if (!r->live || r->slot->transport != transport)
             continue;
         if (r->slot->state == REQUEST_QUEUED)
-            end_queued(r, status);
-        else if (transport >= 0 && r->slot->state == REQUEST_RUNNING)
+            end_queued(r, VGPU_CANCELLED);
+        else if (r->slot->state == REQUEST_RUNNING)
             request_set_state(r, REQUEST_CANCELLED);
     }
     completion_advance_all(vm);
 }
 
-/** completion_drop_queued() - The client is gone: drop what it has queued, disown what runs */
-void completion_drop_queued(struct vm *vm, enum mediator_transport transport)
+/** completion_end_queued() - Nothing that is queued is to run: end it with @status, in its streams' order */
+void completion_end_queued(struct vm *vm, enum vgpu_status status)
 {
-    end_all_queued(vm, (int)transport, VGPU_CANCELLED);
-}
+    bool advancing = vm->advancing;
 
-/** completion_cancel_queued() - Answer all that is queued with CANCELLED */
-void completion_cancel_queued(struct vm *vm)
-{
-    end_all_queued(vm, -1, VGPU_CANCELLED);
+    vm->advancing = true; /* nothing may get to the head, and be done, before its end */
+    for (uint64_t left = vm->streams_used; left; left &= left - 1) {
+        struct sched_unit *unit = vm->stream[__builtin_ctzll(left)].sched.head, *next;
+
+        for (; unit; unit = next) {
+            next = unit->next;
+            if (!unit->settled)
+                completion_end(request_of_unit(unit), status);
+        }
+    }
+    vm->advancing = advancing;
+    completion_advance_all(vm);
 }
 
 /** completion_advance_all() - Look at every stream: its head may have become answerable */

@@ -1,10 +1,10 @@
 /*
  * engine.h - The engine's own structures, shared by its parts
  *
- * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, executor.c, workers.c,
- * completion.c, recover.c, held_connections.c and nobody else. All of it belongs to the reactor
- * thread, but for `events` (event_ring.h) and `control` (control.h), which say themselves who may
- * touch what.
+ * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, faults.c, quarantine.c,
+ * executor.c, workers.c, own_limits.c, queue_timeout.c, completion.c, recover.c,
+ * held_connections.c and nobody else. All of it belongs to the reactor thread, but for `events`
+ * (event_ring.h) and `control` (control.h), which say themselves who may touch what.
  */
 #ifndef VGPUD_ENGINE_H
 #define VGPUD_ENGINE_H
@@ -53,6 +53,14 @@ struct pool {
     uint8_t id;
 };
 
+/* When the limits end that a VM's queued requests have themselves (own_limits.c). */
+struct own_limits {
+    uint64_t due_ns;    /* when to look, or to go on looking; 0 = none has one */
+    uint64_t next_ns;   /* found so far, while it is looked */
+    uint64_t looked_ns; /* when that began last */
+    uint32_t slot;      /* where to go on; 0 = at the start */
+};
+
 struct vm {
     struct mediator *mediator;
     struct mediator_vm identity;
@@ -76,6 +84,8 @@ struct vm {
     /* Events that a client can cause at will, see vm_event(). */
     uint64_t events_from_ns;
     uint32_t events_sent;
+
+    struct own_limits own_limits;
 
     uint64_t streams_used;  /* bit for each entry below */
     uint64_t streams_moved; /* those whose head may have become answerable */
@@ -143,6 +153,7 @@ struct mediator {
 
     uint32_t in_use; /* slots, over all VMs */
     struct sweep sweep;
+    uint64_t own_limits_due_ns; /* the first of the VMs', or earlier; 0 = none */
     uint64_t accepted, answered, turns;
 };
 
@@ -157,6 +168,9 @@ void request_free(struct request *r);
 void request_unqueue(struct request *r);
 bool request_room(const struct vm *vm);
 bool request_stuck(const struct vm *vm);
+uint32_t request_limit(const struct vm *vm);
+uint64_t request_left_ns(const struct journal_slot *slot);
+uint32_t request_budget_us(const struct request *r);
 void request_starve(struct vm *vm);
 void request_forget_starved(struct mediator *m, struct vm *vm);
 struct stream *stream_get(struct vm *vm, const struct journal_slot *slot);
@@ -166,8 +180,30 @@ struct request *request_of_unit(struct sched_unit *unit);
 void request_set_state(struct request *r, enum request_state state);
 
 /* admission.c */
-uint32_t admission_retry_us(const struct vm *vm);
-enum vgpu_status admission_check(const struct vm *vm, bool needs_slot, uint32_t *retry_after_us);
+struct admission {
+    enum vgpu_status status; /* VGPU_OK = accepted */
+    enum mediator_refusal why;
+    uint32_t retry_after_us;
+};
+struct admission admission_check(const struct vm *vm, bool needs_slot);
+struct admission admission_turned_down(const struct vm *vm, enum vgpu_status status);
+struct admission admission_urgent(struct vm *vm);
+struct admission admission_no_timeline(const struct vm *vm);
+struct admission admission_no_slot(const struct vm *vm);
+struct admission admission_no_stream(const struct vm *vm);
+void admission_accepted(struct vm *vm);
+
+/* faults.c */
+void vm_fault(struct vm *vm, enum mediator_fault fault, uint64_t detail);
+void faults_settle(struct vm *vm, uint64_t now_ns);
+uint32_t faults_points(const struct vm *vm, uint64_t now_ns);
+
+/* quarantine.c */
+bool quarantine_holds(const struct vm *vm);
+void quarantine_begin(struct vm *vm, enum mediator_fault fault, uint32_t points);
+void quarantine_follow(struct vm *vm);
+void quarantine_resume(struct vm *vm);
+void quarantine_report(const struct vm *vm, struct mediator_vm_stats *out);
 
 /* executor.c */
 void executor_enqueue(struct request *r);
@@ -187,6 +223,10 @@ int workers_attach(struct vm *vm, enum mediator_lane lane, const struct mediator
 void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t detail);
 void workers_refused(struct vm *vm, enum mediator_lane lane, uint32_t retry_us);
 
+/* own_limits.c */
+void own_limits_note(struct request *r);
+void own_limits_check(struct mediator *m, uint64_t now_ns);
+
 /* queue_timeout.c */
 int queue_timeout_ms(struct mediator *m, uint64_t now_ns);
 void queue_timeout_check(struct mediator *m, uint64_t now_ns);
@@ -201,10 +241,12 @@ void held_connections_forget(struct transport *t);
 void complete(struct request *r, enum vgpu_status status);
 void completion_refuse(struct request *r, enum vgpu_status status);
 void completion_move(struct vm *vm, struct stream *stream);
+enum vgpu_status completion_due(const struct request *r);
+void completion_end_unfinished(struct request *r, enum vgpu_status status);
 void completion_advance(struct vm *vm, struct stream *stream);
 void completion_end(struct request *r, enum vgpu_status status);
 void completion_drop_queued(struct vm *vm, enum mediator_transport transport);
-void completion_cancel_queued(struct vm *vm);
+void completion_end_queued(struct vm *vm, enum vgpu_status status);
 void completion_advance_all(struct vm *vm);
 
 /* timelines.c */
@@ -225,6 +267,5 @@ int recover(struct vm *vm);
 
 /* engine-wide events about a VM (mediator.c) */
 void vm_event(struct vm *vm, enum mediator_event_type type, uint64_t a, uint64_t b);
-void vm_fault(struct vm *vm, enum mediator_fault fault, uint64_t detail);
 
 #endif

@@ -48,7 +48,7 @@ static bool has(const struct journal_ring *ring, enum vgpu_feature feature)
 
 static bool offered(const struct vgpu_submission *e, const struct journal_ring *ring)
 {
-    if (e->kind == VGPU_KIND_RESET_CTX || e->lane == VGPU_LANE_COPY || e->timeout_ms ||
+    if (e->kind == VGPU_KIND_RESET_CTX || e->lane == VGPU_LANE_COPY ||
         (e->kind == VGPU_KIND_COMMAND && e->cmd_seg))
         return false;
     if (e->kind == VGPU_KIND_QUERY)
@@ -115,6 +115,7 @@ void entry_read(const struct vgpu_submission *e, const struct journal_ring *ring
     what->cmd_off = e->cmd_off;
     what->signal = e->signal;
     what->vgpu_lane = e->lane;
+    what->timeout_ms = e->timeout_ms;
     what->kind = (uint8_t)kind_of(e->kind);
     if (!well_formed(e, ring->layout.data_bytes))
         what->status = VGPU_INVALID;

@@ -132,6 +132,7 @@ uint64_t executor_settle(struct request *r, uint64_t now_ns)
         vm->stats.device_ns += cost_ns;
         device_give_back(m, now_ns);
     }
+    r->slot->ran_ns += cost_ns;
     return cost_ns;
 }
 
@@ -167,7 +168,7 @@ static void dispatch(struct request *r, uint64_t now_ns)
         .ctx = slot->ctx,
         .stream = slot->stream,
         .first_op = slot->first_op,
-        .budget_us = vm->mediator->config.quantum_us,
+        .budget_us = request_budget_us(r),
         .cmd_seg = slot->cmd_seg,
         .cmd_len = slot->cmd_len,
         .cmd_off = slot->cmd_off,
@@ -236,14 +237,13 @@ static void fill_builds(struct mediator *m, uint64_t now_ns)
 
 static void put_back(struct request *r, uint8_t lane, uint64_t cost_ns, uint64_t now_ns)
 {
+    enum vgpu_status end = completion_due(r);
     struct vm *vm = r->vm;
 
     r->unit.lane = lane;
     scheduler_return(&vm->mediator->scheduler, &r->unit, cost_ns, now_ns);
-    if (r->slot->state == REQUEST_CANCELLED || r->slot->cancelled || vm->mediator->cancelling) {
-        /* Its client is gone, or wants it no more, or all work ends. What it has held up is on its way back. */
-        request_unqueue(r);
-        complete(r, VGPU_CANCELLED);
+    if (end != VGPU_OK) {
+        completion_end_unfinished(r, end); /* what it has held up is on its way back */
         return;
     }
     /* In this order: while the state is RUNNING, `lane` says whose unit_index the slot has. */

@@ -39,7 +39,7 @@
 #include "worker_channel.h"
 
 #define JOURNAL_MAGIC     0x4e4a5056u /* "VPJN" */
-#define JOURNAL_VERSION   2u
+#define JOURNAL_VERSION   3u
 #define JOURNAL_SLOTS_MIN 16u
 #define JOURNAL_SLOTS_MAX 32768u
 #define JOURNAL_RX_BYTES  16384u
@@ -115,7 +115,10 @@ struct journal_slot {
     uint64_t signal; /* of the submission */
     uint32_t retry_after_us;
     uint16_t wait_count;
-    uint16_t cancelled; /* by its guest, while it runs: it ends when it comes back */
+    uint16_t cancelled;  /* by its guest, while it runs: it ends when it comes back */
+    uint64_t ran_ns;     /* on the device or in a build, over all dispatches that have ended */
+    uint32_t timeout_ms; /* the client's own limit on waiting and on running, 0 = none */
+    uint32_t reserved1;
 };
 
 /* What a slot waits for, VGPU_WAITS_MAX for each slot. */
@@ -176,6 +179,28 @@ struct journal_ring {
     struct journal_timeline timeline[VGPU_TIMELINES_MAX];
 };
 
+/* What a VM has left of its request rate, see bucket.c. */
+struct journal_bucket {
+    uint32_t rate;     /* that `level` rises by: jobs per second, 0 = unlimited */
+    uint32_t burst;    /* jobs that `level` may hold */
+    uint64_t level;    /* in BUCKET_TOKENs */
+    uint64_t stamp_ns; /* when that was so; 0 = it was never limited */
+};
+
+/* What a VM has done wrong, see faults.c. */
+struct journal_faults {
+    uint64_t points; /* in FAULT_POINTs */
+    uint64_t stamp_ns;
+};
+
+/* The last quarantine of a VM, see quarantine.c. The rest is written before `word`. */
+struct journal_quarantine {
+    uint64_t word; /* its number << 1 | does it hold?; 0 = there was none */
+    uint64_t since_s;
+    uint32_t fault; /* enum mediator_fault, 0 = an administrator's word */
+    uint32_t points;
+};
+
 struct journal_link {
     uint32_t worker_id; /* 0 = none */
     uint32_t unit_tail;
@@ -193,7 +218,10 @@ struct journal {
     uint64_t next_seq;
     uint64_t tx_offset; /* of the transmit buffer of the version 1 connection, behind the slots */
     uint64_t tx_bytes;  /* a power of two, enough for an answer to every slot */
-    uint64_t waits_offset;       /* of struct journal_wait[slot_count][VGPU_WAITS_MAX] */
+    uint64_t waits_offset; /* of struct journal_wait[slot_count][VGPU_WAITS_MAX] */
+    struct journal_bucket bucket;
+    struct journal_faults faults;
+    struct journal_quarantine quarantine;
     struct journal_link link[2]; /* by enum mediator_lane */
     struct journal_ring ring;
     struct journal_stub stub;

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "faults.h"
 #include "tenants.h"
 
 #define EVENTS_PER_PERIOD 64u
@@ -53,24 +54,26 @@ static void enqueue(struct vm *vm, struct request *r, struct stream *stream)
     request_set_state(r, REQUEST_QUEUED);
     scheduler_push(&vm->mediator->scheduler, &stream->sched, &r->unit);
     executor_enqueue(r);
+    own_limits_note(r);
     completion_advance(vm, stream);
 }
 
 /* Refuse what has a slot or none: a transport either has a frame for it or answers through a slot.
  * */
 static bool refuse(struct transport *t, const struct request_received *what, struct request *r,
-                   enum vgpu_status status, uint32_t retry_after_us)
+                   const struct admission *verdict)
 {
     t->vm->stats.refused++;
+    t->vm->stats.refused_by[verdict->why]++;
     if (r && t->ops->refuse) {
         request_set_state(r, REQUEST_FREE);
         request_free(r);
     }
     if (t->ops->refuse) {
-        t->ops->refuse(t, what, status, retry_after_us);
+        t->ops->refuse(t, what, verdict->status, verdict->retry_after_us);
     } else if (r) {
-        r->slot->retry_after_us = retry_after_us;
-        completion_refuse(r, status);
+        r->slot->retry_after_us = verdict->retry_after_us;
+        completion_refuse(r, verdict->status);
     }
     return false;
 }
@@ -84,43 +87,47 @@ static bool is_urgent(const struct request_received *what)
 bool submit(struct transport *t, const struct request_received *what)
 {
     struct vm *vm = t->vm;
-    uint32_t retry_after_us = 0;
-    enum vgpu_status status = (enum vgpu_status)what->status;
+    struct admission verdict = what->status != VGPU_OK
+                                   ? admission_turned_down(vm, (enum vgpu_status)what->status)
+                               : is_urgent(what) ? admission_urgent(vm)
+                                                 : admission_check(vm, t->ops->refuse != NULL);
     struct request_received refused;
     struct stream *stream;
     struct request *r;
 
-    if (status == VGPU_OK)
-        status = is_urgent(what) ? urgent_admit(vm, &retry_after_us)
-                                 : admission_check(vm, t->ops->refuse != NULL, &retry_after_us);
-    if (status == VGPU_OK && (what->wait_count || what->signal) && !timelines_reserve(vm, what))
-        status = VGPU_BUSY;
-    if (status != VGPU_OK && t->ops->refuse)
-        return refuse(t, what, NULL, status, retry_after_us);
-    if (status != what->status) {
+    if (verdict.status == VGPU_OK && (what->wait_count || what->signal) &&
+        !timelines_reserve(vm, what))
+        verdict = admission_no_timeline(vm);
+    if (verdict.status != VGPU_OK && t->ops->refuse)
+        return refuse(t, what, NULL, &verdict);
+    if (verdict.status != what->status) {
         /* It goes into the slot as it is to be answered, whatever happens in between. */
         refused = *what;
-        refused.status = (uint16_t)status;
+        refused.status = (uint16_t)verdict.status;
         what = &refused;
     }
     r = request_take(vm, t, what);
-    if (!r)
-        return refuse(t, what, NULL, VGPU_BUSY, admission_retry_us(vm));
+    if (!r) {
+        verdict = admission_no_slot(vm);
+        return refuse(t, what, NULL, &verdict);
+    }
+    r->slot->retry_after_us = verdict.retry_after_us;
     if (t->ops->taken)
         t->ops->taken(t, what);
-    if (status != VGPU_OK)
-        return refuse(t, what, r, status, retry_after_us);
-    vm->mediator->accepted++;
+    if (verdict.status != VGPU_OK)
+        return refuse(t, what, r, &verdict);
     if (is_urgent(what)) {
+        vm->mediator->accepted++;
         urgent_run(r);
         complete(r, VGPU_OK);
         return true;
     }
     stream = stream_get(vm, r->slot);
     if (!stream) {
-        vm->mediator->accepted--;
-        return refuse(t, what, r, VGPU_BUSY, admission_retry_us(vm));
+        verdict = admission_no_stream(vm);
+        return refuse(t, what, r, &verdict);
     }
+    admission_accepted(vm);
     enqueue(vm, r, stream);
     return true;
 }
@@ -173,7 +180,7 @@ int transport_interrupt(struct transport *t, int eventfd)
  */
 static bool may_tell(struct vm *vm, enum mediator_event_type type, uint64_t now_ns)
 {
-    if (type == MEDIATOR_WORKERS)
+    if (type == MEDIATOR_WORKERS || type == MEDIATOR_QUARANTINED)
         return true;
     if (now_ns - vm->events_from_ns >= EVENTS_PERIOD_NS) {
         vm->events_from_ns = now_ns;
@@ -190,12 +197,6 @@ void vm_event(struct vm *vm, enum mediator_event_type type, uint64_t a, uint64_t
     if (!may_tell(vm, type, event.time_ns))
         return;
     event_ring_put(&vm->mediator->events, &event);
-}
-
-void vm_fault(struct vm *vm, enum mediator_fault fault, uint64_t detail)
-{
-    vm->stats.faults++;
-    vm_event(vm, MEDIATOR_FAULT, fault, detail);
 }
 
 void transport_event(struct transport *t, enum mediator_event_type type, uint64_t a, uint64_t b)
@@ -306,7 +307,9 @@ bool engine_config_valid(const struct mediator_config *c)
     return c->max_queued_total > 0 && c->units_in_flight >= 1 && c->units_in_flight <= 32 &&
            c->max_builds >= 1 && c->max_builds <= MAX_BUILDS && c->quantum_us > 0 &&
            c->run_timeout_ms > 0 && c->build_timeout_ms > 0 && c->queue_timeout_ms > 0 &&
-           c->aging_share <= 100 && c->priority_scope <= MEDIATOR_SCOPE_GLOBAL;
+           c->aging_share <= 100 && c->priority_scope <= MEDIATOR_SCOPE_GLOBAL &&
+           (c->fault_threshold == 0 || c->fault_half_life_ms > 0) &&
+           c->fault_threshold <= FAULT_POINTS_MAX;
 }
 
 struct sched_config engine_sched_config(const struct mediator_config *config)

@@ -50,6 +50,8 @@ struct mediator_config {
     uint32_t aging_after_ms;   /* who has waited longer may come before higher classes */
     uint32_t aging_share;      /* percent of the time that such may have, 0 = none ever */
     uint32_t priority_scope;   /* enum mediator_scope */
+    uint32_t fault_threshold;  /* points at which a VM is quarantined, 0 = never */
+    uint32_t fault_half_life_ms;
 };
 
 struct mediator_vm {
@@ -58,8 +60,14 @@ struct mediator_vm {
     uint32_t peer_uid;   /* the only uid that may connect */
     uint32_t weight;     /* 1..100 */
     uint32_t max_queued; /* 0 = as many as there are slots */
-    uint8_t pool_id;     /* ASCII; 0 = none: requests are refused */
-    uint8_t priority;    /* 0 low, 1 medium, 2 high */
+    uint32_t max_rate;   /* requests per second, up to 1,000,000,000; 0 = unlimited */
+    uint32_t max_burst;  /* requests at once, up to the same; 0 = as many as max_rate */
+    /* The last quarantine that the caller knows of. The engine counts those of a VM; word of an
+     * earlier one is ignored, so that what it found out by itself stands until it was heard. */
+    uint32_t quarantine_number; /* 0 = none yet */
+    uint32_t quarantined;       /* does it hold? 0 lifts it, and forgets the VM's faults */
+    uint8_t pool_id;            /* ASCII; 0 = none: requests are refused */
+    uint8_t priority;           /* 0 low, 1 medium, 2 high */
 };
 
 /* What a VM's transports live on. All but the two connections are needed; -1 = no connection. */
@@ -79,6 +87,20 @@ struct mediator_worker {
     int32_t pid;
     int channel;  /* sealed memfd, see worker_channel.h */
     int doorbell; /* eventfd */
+};
+
+/* Why a request was not accepted, in the order in which it is asked. */
+enum mediator_refusal {
+    MEDIATOR_REFUSED_MALFORMED = 0,
+    MEDIATOR_REFUSED_UNSUPPORTED = 1,
+    MEDIATOR_REFUSED_POOL = 2, /* disabled, or none */
+    MEDIATOR_REFUSED_QUARANTINE = 3,
+    MEDIATOR_REFUSED_RATE = 4,
+    MEDIATOR_REFUSED_VM_DEPTH = 5,
+    MEDIATOR_REFUSED_TOTAL_DEPTH = 6,
+    MEDIATOR_REFUSED_STREAMS = 7, /* all that a VM may have are in use */
+    MEDIATOR_REFUSED_TIMELINES = 8,
+    MEDIATOR_REFUSAL_COUNT = 9,
 };
 
 struct mediator_vm_stats {
@@ -101,6 +123,15 @@ struct mediator_vm_stats {
     uint32_t worker_id[2];
     uint32_t worker_wanted[2]; /* there is work and nobody to do it */
     uint32_t worker_doomed[2]; /* it broke the rules or took too long: kill it */
+    uint64_t refused_by[MEDIATOR_REFUSAL_COUNT];
+    uint32_t fault_points; /* of this moment, rounded up */
+    /* The last quarantine, the engine's own or the caller's. */
+    uint32_t quarantine_number; /* 0 = there was none */
+    uint32_t quarantined;
+    uint32_t quarantine_fault;   /* enum mediator_fault: the last of those that led to it; 0 = the
+                                     caller's word */
+    uint32_t quarantine_points;  /* that it had by then */
+    uint64_t quarantine_since_s; /* CLOCK_REALTIME */
 };
 
 struct mediator_stats {
@@ -122,6 +153,7 @@ enum mediator_event_type {
     MEDIATOR_FAULT = 5,         /* a = enum mediator_fault, b = detail */
     MEDIATOR_WORKERS = 6,       /* worker_wanted or worker_doomed changed: look at the statistics */
     MEDIATOR_IDLE = 7,          /* draining: nothing is running any more */
+    MEDIATOR_QUARANTINED = 8,   /* by the engine; a = enum mediator_fault, b = points */
 };
 
 enum mediator_fault {
@@ -133,6 +165,7 @@ enum mediator_fault {
     MEDIATOR_FAULT_RUN_TIMEOUT = 6,
     MEDIATOR_FAULT_BUILD_TIMEOUT = 7,
     MEDIATOR_FAULT_CRASH = 8, /* the worker died of its work; b = exit status as given */
+    MEDIATOR_FAULT_COUNT = 9,
 };
 
 struct mediator_event {

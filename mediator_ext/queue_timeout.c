@@ -8,7 +8,8 @@
  * the arrival, of a request that was begun and is to go on from its last dispatch. While anything is
  * queued, all queued requests are looked at an eighth of the timeout apart (between 10 ms and 1 s),
  * SLOTS_PER_TURN in a turn, so an answer is late by that much at most, and nobody's data path is
- * held up by it. An engine with nothing queued does not wake up.
+ * held up by it. An engine with nothing queued does not wake up. The limits that requests bring
+ * along are own_limits.c's.
  */
 #include "engine.h"
 
@@ -67,13 +68,17 @@ static uint32_t sweep_vm(struct vm *vm, uint32_t from, uint32_t *left, uint64_t 
  */
 int queue_timeout_ms(struct mediator *m, uint64_t now_ns)
 {
+    uint64_t next_ns;
+
     if (m->in_use == 0 || m->draining) {
         m->sweep = (struct sweep){0};
         return -1;
     }
     if (m->sweep.next_ns == 0)
         m->sweep.next_ns = now_ns + interval_ns(m);
-    return m->sweep.next_ns <= now_ns ? 0 : (int)((m->sweep.next_ns - now_ns) / 1000000u) + 1;
+    next_ns = m->own_limits_due_ns && m->own_limits_due_ns < m->sweep.next_ns ? m->own_limits_due_ns
+                                                                              : m->sweep.next_ns;
+    return next_ns <= now_ns ? 0 : (int)((next_ns - now_ns) / 1000000u) + 1;
 }
 
 /** queue_timeout_check() - Answer what has waited too long, if it is time to look */
@@ -82,6 +87,7 @@ void queue_timeout_check(struct mediator *m, uint64_t now_ns)
     struct sweep *sweep = &m->sweep;
     uint32_t left = SLOTS_PER_TURN;
 
+    own_limits_check(m, now_ns);
     if (sweep->next_ns == 0 || now_ns < sweep->next_ns)
         return;
     for (; sweep->vm < m->vm_capacity; sweep->vm++) {

@@ -97,6 +97,7 @@ static void revive(struct request *r)
         }
         scheduler_push(&vm->mediator->scheduler, &stream->sched, &r->unit);
         executor_enqueue(r);
+        own_limits_note(r);
         return;
     }
     scheduler_adopt(&vm->mediator->scheduler, &stream->sched, &r->unit,

@@ -87,6 +87,7 @@ struct request *request_take(struct vm *vm, struct transport *t,
         .status = what->status,
         .signal = what->signal,
         .wait_count = what->wait_count,
+        .timeout_ms = what->timeout_ms,
     };
     if (what->wait_count)
         memcpy(journal_waits(vm->journal, index), what->waits,
@@ -200,15 +201,41 @@ bool request_stuck(const struct vm *vm)
            vm->sched.party[SCHED_BUILD].ready_count == 0;
 }
 
-/** request_room() - May this VM have one more slot? */
-bool request_room(const struct vm *vm)
+/** request_left_ns() - How long it may still run by its own limit; UINT64_MAX = it has none */
+uint64_t request_left_ns(const struct journal_slot *slot)
+{
+    uint64_t own_ns = (uint64_t)slot->timeout_ms * 1000000u;
+
+    if (slot->timeout_ms == 0)
+        return UINT64_MAX;
+    return own_ns > slot->ran_ns ? own_ns - slot->ran_ns : 0;
+}
+
+/** request_budget_us() - For its next dispatch: a quantum, or what its own limit leaves of it */
+uint32_t request_budget_us(const struct request *r)
+{
+    uint64_t left_us = request_left_ns(r->slot) / 1000;
+    uint32_t quantum_us = r->vm->mediator->config.quantum_us;
+
+    return left_us < quantum_us ? (uint32_t)left_us : quantum_us;
+}
+
+/** request_limit() - How many slots this VM may have in use */
+uint32_t request_limit(const struct vm *vm)
 {
     uint32_t limit = vm->journal->slot_count - JOURNAL_SLOTS_URGENT;
 
     if (vm->identity.max_queued && vm->identity.max_queued < limit)
         limit = vm->identity.max_queued;
-    return vm->in_use < limit && (vm->in_use < SLOTS_GRANTED ||
-                                  vm->mediator->in_use < vm->mediator->config.max_queued_total);
+    return limit;
+}
+
+/** request_room() - May this VM have one more slot? */
+bool request_room(const struct vm *vm)
+{
+    return vm->in_use < request_limit(vm) &&
+           (vm->in_use < SLOTS_GRANTED ||
+            vm->mediator->in_use < vm->mediator->config.max_queued_total);
 }
 
 static uint64_t stream_key(const struct journal_slot *slot)

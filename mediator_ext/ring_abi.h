@@ -43,8 +43,13 @@
  * bytes and VGPU_COMMAND_OPS_MAX ops, all of one lane. The engine reads the entry; only the VM's
  * own worker reads the command. Ops run in order; the first that fails ends the command: its index
  * and status are the completion's, the rest is not run. Submissions of one stream of a pair
- * complete in order, but for those that are refused, which is told at once; those of different
- * streams complete in any order.
+ * complete in order, but for those that are refused or time out before they begin, which is told at
+ * once; those of different streams complete in any order.
+ *
+ * timeout_ms bounds how long a submission waits to be begun, from when it was taken, and again how
+ * long it runs, all its time on the device and in builds together. Of it and of the host's own limit
+ * the smaller one holds. Past it the completion is VGPU_TIMEOUT: native 0, it waited; native 1, it ran,
+ * and was ended between two ops or, where an op did not end in time, with its worker.
  *
  * Timelines are u64 values that only grow, one for each stream of a pair, and as many of the guest's
  * own as it names. A submission may wait for values of them, and set its stream's when it is done.
@@ -205,7 +210,7 @@ struct vgpu_submission {
     uint16_t flags;  /* 0 */
     uint32_t ctx;
     uint32_t stream;
-    uint32_t timeout_ms; /* 0 = the host's own limits alone; others are reserved: UNSUPPORTED */
+    uint32_t timeout_ms; /* own limit on waiting and on running, see above; 0 = the host's alone */
     uint32_t cmd_seg;    /* 0 = the pair's own slice */
     uint32_t cmd_len;    /* bytes, a multiple of 8 */
     uint64_t cmd_off;    /* a multiple of 8 */

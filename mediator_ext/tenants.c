@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bucket.h"
 #include "journal_map.h"
 
 /** tenants_vm() - The VM of a handle, or NULL */
@@ -84,7 +85,8 @@ static bool identity_valid(const struct mediator *m, const struct mediator_vm *i
 {
     return memchr(identity->uuid, 0, sizeof(identity->uuid)) &&
            identity->weight >= SCHED_WEIGHT_MIN && identity->weight <= SCHED_WEIGHT_MAX &&
-           identity->priority < SCHED_CLASSES &&
+           identity->priority < SCHED_CLASSES && identity->max_rate <= BUCKET_RATE_MAX &&
+           identity->max_burst <= BUCKET_RATE_MAX &&
            (identity->pool_id == 0 || m->pool[identity->pool_id]);
 }
 
@@ -258,6 +260,8 @@ int tenants_vm_add(struct mediator *m, const struct mediator_vm *identity,
     if (rc >= 0) {
         m->vm[handle] = vm;
         m->vm_count++;
+        bucket_set(&vm->journal->bucket, identity->max_rate, identity->max_burst, engine_now_ns());
+        quarantine_follow(vm);
         rc = recover(vm);
         if (rc < 0) {
             m->vm[handle] = NULL;
@@ -269,6 +273,7 @@ int tenants_vm_add(struct mediator *m, const struct mediator_vm *identity,
             vm_free(vm);
         return rc;
     }
+    quarantine_resume(vm);
     return handle;
 }
 
@@ -289,9 +294,13 @@ int tenants_vm_set(struct vm *vm, const struct mediator_vm *identity)
     if (rc)
         return rc;
     vm->identity = *identity;
+    bucket_set(&vm->journal->bucket, identity->max_rate, identity->max_burst, engine_now_ns());
+    quarantine_follow(vm);
     for (int i = 0; i < 3; i++)
-        if (vm->transport[i])
+        if (vm->transport[i]) {
             vm->transport[i]->ops->identity_changed(vm->transport[i], identity);
+            transport_wake(vm->transport[i]); /* there may be more room now */
+        }
     completion_advance_all(vm);
     return 0;
 }

@@ -44,6 +44,7 @@ struct request_received {
     uint32_t args[WORKER_BUILTIN_ARGS];
     uint32_t wire[2];
     const struct journal_wait *waits; /* of wait_count */
+    uint32_t timeout_ms; /* the client's own limit on waiting and on running, 0 = none */
     uint16_t wait_count;
     uint16_t status; /* VGPU_OK, or why it is to be refused whatever else holds */
     uint8_t kind;    /* enum request_kind */

@@ -114,7 +114,8 @@ static void take_request(struct stub *s, const struct wire_frame *frame)
     };
 
     if (status != WIRE_OK) {
-        transport_fault(&s->base, MEDIATOR_FAULT_FRAME, status);
+        if (status != WIRE_UNSUPPORTED) /* a request for what is not offered is no fault */
+            transport_fault(&s->base, MEDIATOR_FAULT_FRAME, status);
         answer_response(s, header, status);
         return;
     }
@@ -265,8 +266,7 @@ static void listener_ready(struct watch *watch, uint32_t events)
     if (fd == -EAGAIN || fd == -EACCES)
         return;
     if (fd < 0) {
-        /* Behind the spawner's queue: listen() follows. Or short of descriptors or memory. Asking again
-         * at once would spin: on an edge, the next one to connect asks for those before it, too. */
+        /* EBUSY: listen() follows. Short of something: to ask at once would spin, the next asks. */
         reactor_change(s->base.reactor, &s->listener, fd == -EBUSY ? 0 : EPOLLIN | EPOLLET);
         return;
     }
@@ -314,7 +314,9 @@ static void stub_answer(struct transport *t, struct journal_slot *slot)
 
     if (slot->kind == REQUEST_DEVICE_INFO && status == WIRE_OK && !device)
         status = WIRE_UNAVAILABLE;
-    if (status == WIRE_OK && slot->kind == REQUEST_DEVICE_INFO)
+    if (status == WIRE_VM_QUARANTINED)
+        length = wire_write_plain(frame, &echo, WIRE_QUARANTINED);
+    else if (status == WIRE_OK && slot->kind == REQUEST_DEVICE_INFO)
         length = wire_write_response(frame, &echo, status, exec_us, NULL, device, sizeof(*device));
     else
         length = wire_write_response(

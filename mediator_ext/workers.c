@@ -5,8 +5,9 @@
  *
  * Workers are started and killed by the control plane; the engine says which it wants and which are
  * doomed, and is told when one is there or gone. Two clocks run: a unit on the device may take
- * run_timeout_ms from the moment it could run, a build build_timeout_ms. Only what runs can be late, so
- * the next deadline is found by looking at the device and the few builds; an idle engine has none. A
+ * run_timeout_ms from the moment it could run, a build build_timeout_ms; a request may have a smaller
+ * limit of its own on all of its running together. Only what runs can be late, so the next deadline is
+ * found by looking at the device and the few builds; an idle engine has none. A
  * worker that is still to be taken over may have finished long ago: its time is up only after a look.
  *
  * When a worker is gone, what it had out is answered: TIMEOUT for the unit that took too long,
@@ -17,6 +18,8 @@
 
 #include "engine.h"
 
+#define COME_BACK_NS 10000000u
+
 static uint64_t later(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
@@ -25,6 +28,21 @@ static uint64_t later(uint64_t a, uint64_t b)
 static uint64_t ms(uint32_t count)
 {
     return (uint64_t)count * 1000000u;
+}
+
+/*
+ * How long a unit may run now: the host's limit, or what is left of the request's own, and then as long
+ * as it takes to come back at an op. A chain of short ops is so ended without its worker.
+ */
+static uint64_t limit_ns(const struct mediator *m, const struct journal_slot *slot,
+                         uint32_t host_ms)
+{
+    uint64_t host_ns = ms(host_ms), quantum_ns = (uint64_t)m->config.quantum_us * 1000, own_ns;
+
+    if (slot->timeout_ms == 0)
+        return host_ns;
+    own_ns = request_left_ns(slot) + later(quantum_ns, COME_BACK_NS);
+    return own_ns < host_ns ? own_ns : host_ns;
 }
 
 static uint64_t device_deadline(const struct mediator *m)
@@ -39,7 +57,7 @@ static uint64_t device_deadline(const struct mediator *m)
     if (index == NO_SLOT)
         return UINT64_MAX;
     return later(vm->request[index].slot->dispatch_ns, m->device.free_at) +
-           ms(m->config.run_timeout_ms);
+           limit_ns(m, vm->request[index].slot, m->config.run_timeout_ms);
 }
 
 static uint64_t build_deadline(const struct mediator *m, uint32_t i)
@@ -50,7 +68,8 @@ static uint64_t build_deadline(const struct mediator *m, uint32_t i)
 
     if (!worker_link_usable(link) || link->in_flight == 0 || index == NO_SLOT)
         return UINT64_MAX;
-    return vm->request[index].slot->dispatch_ns + ms(m->config.build_timeout_ms);
+    return vm->request[index].slot->dispatch_ns +
+           limit_ns(m, vm->request[index].slot, m->config.build_timeout_ms);
 }
 
 /**

@@ -131,6 +131,13 @@ class SchedulerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     max_builds: Annotated[int, Meta(ge=1, le=32)] = 1
 
 
+class FaultsConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Section [faults]: when a VM that does wrong is quarantined."""
+
+    threshold: Annotated[int, Meta(ge=0, le=1_000_000)] = 100
+    half_life_ms: TimeoutMs = 600_000
+
+
 class DeviceConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Section [device]: which device the work runs on."""
 
@@ -152,6 +159,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     spawner: SpawnerConfig = SpawnerConfig()
     vms: VmsConfig = VmsConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
+    faults: FaultsConfig = FaultsConfig()
     device: DeviceConfig = DeviceConfig()
 
     @property

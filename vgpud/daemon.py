@@ -88,7 +88,9 @@ class Daemon:
         spawner.watch(engine.workforce.exited, self._spawner_lost)
         engine.begin()
         reconciler = Reconciler(store, engine)
+        engine.watch_quarantines(reconciler.observe)
         reconciler.apply()
+        reconciler.observe()  # what a predecessor's engine found out and nobody stored
         engine.start()
 
         context = Context(

@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from vgpud.config import Config
 from vgpud.descriptors import DescriptorBudget
 from vgpud.errors import EngineError, SpawnerError
-from vgpud.mediator import Event, EventType, Fault, LayoutMismatchError, Mediator, Transport
+from vgpud.fault_words import as_quarantine, fault_sentence
+from vgpud.mediator import Event, EventType, LayoutMismatchError, Mediator, Transport
 from vgpud.model.engine import EngineSnapshot, VmStatus
 from vgpud.model.mediation import EngineLimits, PriorityScope, VmFds, VmIdentity
 from vgpud.model.pool import Pool
-from vgpud.model.vm import PeerRule, Vm
+from vgpud.model.vm import NEVER_QUARANTINED, PeerRule, Quarantine, Vm
 from vgpud.probe import Device, with_quota
 from vgpud.qemu_account import qemu_uid
 from vgpud.spawner import HeldEntry, Spawner, close_fds
@@ -36,7 +37,6 @@ class _Entry:
     """A VM that the engine has."""
 
     tenant: Tenant
-    vm: Vm
     peer_uid: int
     pairs: int
 
@@ -54,6 +54,8 @@ def limits_of(config: Config) -> EngineLimits:
         aging_after_ms=config.scheduler.aging_after_ms,
         aging_share=config.scheduler.aging_share_percent,
         priority_scope=PriorityScope[config.scheduler.priority_scope.upper()],
+        fault_threshold=config.faults.threshold,
+        fault_half_life_ms=config.faults.half_life_ms,
     )
 
 
@@ -99,6 +101,7 @@ class HostEngine:
         self._held_by_vm: dict[str, list[str]] = {}
         self._events_dropped = 0
         self._on_idle: Callable[[], None] | None = None
+        self._on_quarantine: Callable[[Iterable[str] | None], None] | None = None
         self._running = False
         self._draining = False
 
@@ -134,6 +137,10 @@ class HostEngine:
         """Who is to be told of workers' exits."""
         return self._workforce
 
+    def watch_quarantines(self, told: Callable[[Iterable[str] | None], None]) -> None:
+        """`told` hears of the VMs that the engine quarantines; None: of any, look at all."""
+        self._on_quarantine = told
+
     def drain(self, *, cancel: bool, on_idle: Callable[[], None]) -> None:
         """Take nothing more; `on_idle` is called once nothing runs."""
         self._draining = True
@@ -168,23 +175,24 @@ class HostEngine:
         """Forgets a pool, if it is known."""
         self._mediator.remove_pool(pool_id)
 
-    def set_vm(self, vm: Vm) -> None:
+    def set_vm(self, vm: Vm, quarantine: Quarantine) -> None:
         """Takes over a new or changed VM, with its sockets."""
         try:
-            self._set_vm(vm)
+            self._set_vm(vm, quarantine)
         except SpawnerError as error:
             raise EngineError(str(error), error.next_step) from error
 
-    def _set_vm(self, vm: Vm) -> None:
+    def _set_vm(self, vm: Vm, quarantine: Quarantine) -> None:
         peer_uid = self._uid_of(vm.peer)
+        identity = _identity(vm, quarantine, peer_uid)
         entry = self._entries.get(vm.vm_uuid)
         if entry is None:
-            self._add_vm(vm, peer_uid)
+            self._add_vm(identity)
             return
         if entry.peer_uid != peer_uid:
             self._files.open_to(vm.vm_uuid, peer_uid)
-        self._mediator.set_vm(entry.tenant.handle, self._identity(vm, peer_uid))
-        entry.vm, entry.peer_uid = vm, peer_uid
+        self._mediator.set_vm(entry.tenant.handle, identity)
+        entry.peer_uid = peer_uid
 
     def remove_vm(self, vm_uuid: str) -> None:
         """Forgets a VM, if it is known: closes its connections, ends its workers."""
@@ -202,6 +210,13 @@ class HostEngine:
             log.error("VM %s: %s", vm_uuid, error)
         finally:
             self._workforce.retire(tenant)
+
+    def quarantine_of(self, vm_uuid: str) -> Quarantine:
+        """The last quarantine that the engine knows of a VM."""
+        entry = self._entries.get(vm_uuid)
+        if entry is None:
+            return NEVER_QUARANTINED
+        return as_quarantine(self._mediator.vm_counters(entry.tenant.handle).quarantine)
 
     def snapshot(self) -> EngineSnapshot:
         """Reads all counters at one moment."""
@@ -222,29 +237,31 @@ class HostEngine:
 
     # --- VMs ----------------------------------------------------------------------------------
 
-    def _add_vm(self, vm: Vm, peer_uid: int) -> None:
-        fds = self._recover_files(vm.vm_uuid)
+    def _add_vm(self, identity: VmIdentity) -> None:
+        uuid, peer_uid = identity.uuid, identity.peer_uid
+        fds = self._recover_files(uuid)
         if fds is not None:
             # Its descriptors are open already.
             try:
-                self._take_over(vm, peer_uid, fds)
-                self._files.open_to(vm.vm_uuid, peer_uid)
+                self._take_over(identity, fds)
+                self._files.open_to(uuid, peer_uid)
                 return
             except LayoutMismatchError as error:
-                log.error("VM %s: its clients must connect anew: %s", vm.vm_uuid, error)
+                log.error("VM %s: its clients must connect anew: %s", uuid, error)
         self._descriptors.check(len(self._entries) + 1, self._pairs + self._sizes.pairs)
-        self._take_over(vm, peer_uid, self._files.create(vm.vm_uuid, peer_uid, self._sizes))
+        self._take_over(identity, self._files.create(uuid, peer_uid, self._sizes))
 
-    def _take_over(self, vm: Vm, peer_uid: int, fds: VmFds) -> None:
+    def _take_over(self, identity: VmIdentity, fds: VmFds) -> None:
         """Gives a VM and its descriptors to the engine. Raises EngineError; nothing stays open."""
         ring = os.dup(fds.ring)
         try:
-            handle = self._mediator.add_vm(self._identity(vm, peer_uid), fds)
+            handle = self._mediator.add_vm(identity, fds)
         except EngineError:
             os.close(ring)
             raise
-        entry = _Entry(Tenant(handle, vm.vm_uuid, ring), vm, peer_uid, len(fds.host_doorbells))
-        self._entries[vm.vm_uuid] = self._by_handle[handle] = entry
+        tenant = Tenant(handle, identity.uuid, ring)
+        entry = _Entry(tenant, identity.peer_uid, len(fds.host_doorbells))
+        self._entries[identity.uuid] = self._by_handle[handle] = entry
         self._pairs += entry.pairs
         if self._running:
             self._workforce.review(entry.tenant)
@@ -260,17 +277,6 @@ class HostEngine:
             for entry in held.values():
                 close_fds(entry.fds)
         return fds
-
-    def _identity(self, vm: Vm, peer_uid: int) -> VmIdentity:
-        return VmIdentity(
-            uuid=vm.vm_uuid,
-            vm_id=vm.vm_id,
-            peer_uid=peer_uid,
-            weight=vm.weight,
-            max_queued=vm.max_queue_depth,
-            pool_id=vm.pool_id or "",
-            priority=int(vm.priority),
-        )
 
     def _uid_of(self, peer: PeerRule) -> int:
         if peer.uid is not None:
@@ -292,12 +298,15 @@ class HostEngine:
             running=c.running,
             completed=c.completed,
             refused=c.refused,
+            refused_by=c.refused_by,
             failed=c.failed,
             faults=c.faults,
+            fault_points=c.fault_points,
             worker_pid=c.launch.pid,
             gpu_time_ns=c.device_ns,
             wait_ns_total=c.wait_ns_total,
             wait_ns_max=c.wait_ns_max,
+            quarantine=as_quarantine(c.quarantine),
         )
 
     # --- news ---------------------------------------------------------------------------------
@@ -312,6 +321,7 @@ class HostEngine:
             self._events_dropped = dropped
             for entry in list(self._entries.values()):
                 self._review(entry.tenant)
+            self._quarantined(None)
 
     def _tell(self, event: Event) -> None:
         if event.type is EventType.IDLE:
@@ -322,7 +332,7 @@ class HostEngine:
         if found is None:
             return  # of a VM that was removed meanwhile
         uuid, transport = found.tenant.vm_uuid, ""
-        if event.type not in (EventType.FAULT, EventType.WORKERS):
+        if event.type not in (EventType.FAULT, EventType.WORKERS, EventType.QUARANTINED):
             transport = Transport(event.a).name.lower()
         match event.type:
             case EventType.WORKERS:
@@ -345,7 +355,20 @@ class HostEngine:
                     "VM %s: refused a second client on %s (pid %d)", uuid, transport, event.b >> 32
                 )
             case EventType.FAULT:
-                log.warning("VM %s: fault: %s", uuid, _fault(event))
+                log.warning("VM %s: fault: %s", uuid, fault_sentence(event))
+            case EventType.QUARANTINED:
+                log.warning(
+                    "VM %s: quarantined: %s; refused until `vgpu-admin clear-quarantine "
+                    "--vm-uuid=%s`",
+                    uuid,
+                    self.quarantine_of(uuid).reason,
+                    uuid,
+                )
+                self._quarantined([uuid])
+
+    def _quarantined(self, vm_uuids: Iterable[str] | None) -> None:
+        if self._on_quarantine is not None:
+            self._on_quarantine(vm_uuids)
 
     def _review(self, tenant: Tenant) -> None:
         try:
@@ -354,22 +377,17 @@ class HostEngine:
             log.error("VM %s: %s", tenant.vm_uuid, error)
 
 
-def _fault(event: Event) -> str:
-    match Fault(event.a):
-        case Fault.FRAME:
-            return f"malformed frame (status {event.b:#04x})"
-        case Fault.FOREIGN_ID:
-            return f"a message claims to be VM {event.b}"
-        case Fault.RING:
-            return f"impossible ring indices on queue pair {event.b}"
-        case Fault.ENTRY:
-            return f"malformed submission on queue pair {event.b}"
-        case Fault.WORKER:
-            return f"its worker {event.b} broke the rules of its channel"
-        case Fault.RUN_TIMEOUT:
-            return f"its work ran longer than run_timeout_ms (worker {event.b})"
-        case Fault.BUILD_TIMEOUT:
-            return f"its build ran longer than build_timeout_ms (worker {event.b})"
-        case Fault.CRASH:
-            how = f"signal {event.b}" if event.b < 256 else f"exit status {event.b - 256}"
-            return f"its worker ended: {how}"
+def _identity(vm: Vm, quarantine: Quarantine, peer_uid: int) -> VmIdentity:
+    return VmIdentity(
+        uuid=vm.vm_uuid,
+        vm_id=vm.vm_id,
+        peer_uid=peer_uid,
+        weight=vm.weight,
+        max_queued=vm.max_queue_depth,
+        max_rate=vm.max_jobs_per_sec,
+        max_burst=vm.max_burst,
+        quarantine_number=quarantine.number,
+        quarantined=quarantine.active,
+        pool_id=vm.pool_id or "",
+        priority=int(vm.priority),
+    )

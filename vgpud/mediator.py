@@ -18,6 +18,7 @@ from vgpud.errors import EngineError
 from vgpud.model.mediation import (
     EngineCounters,
     EngineLimits,
+    EngineQuarantine,
     LaneStatus,
     RingLayout,
     VmCounters,
@@ -57,6 +58,21 @@ class EventType(IntEnum):
     FAULT = lib.MEDIATOR_FAULT
     WORKERS = lib.MEDIATOR_WORKERS
     IDLE = lib.MEDIATOR_IDLE
+    QUARANTINED = lib.MEDIATOR_QUARANTINED
+
+
+class Refusal(IntEnum):
+    """Why a request was not accepted."""
+
+    MALFORMED = lib.MEDIATOR_REFUSED_MALFORMED
+    UNSUPPORTED = lib.MEDIATOR_REFUSED_UNSUPPORTED
+    POOL = lib.MEDIATOR_REFUSED_POOL
+    QUARANTINE = lib.MEDIATOR_REFUSED_QUARANTINE
+    RATE = lib.MEDIATOR_REFUSED_RATE
+    VM_DEPTH = lib.MEDIATOR_REFUSED_VM_DEPTH
+    TOTAL_DEPTH = lib.MEDIATOR_REFUSED_TOTAL_DEPTH
+    STREAMS = lib.MEDIATOR_REFUSED_STREAMS
+    TIMELINES = lib.MEDIATOR_REFUSED_TIMELINES
 
 
 class Fault(IntEnum):
@@ -292,6 +308,15 @@ class Mediator:
             ring_connected=bool(s.ring_connected),
             launch=lanes[Lane.LAUNCH],
             build=lanes[Lane.BUILD],
+            refused_by={r.name.lower(): s.refused_by[r] for r in Refusal if s.refused_by[r]},
+            fault_points=s.fault_points,
+            quarantine=EngineQuarantine(
+                number=s.quarantine_number,
+                active=bool(s.quarantined),
+                fault=s.quarantine_fault,
+                points=s.quarantine_points,
+                since_s=s.quarantine_since_s,
+            ),
         )
 
     def counters(self) -> EngineCounters:
@@ -324,6 +349,10 @@ def _identity(identity: VmIdentity) -> Any:
     vm.peer_uid = identity.peer_uid
     vm.weight = identity.weight
     vm.max_queued = identity.max_queued
+    vm.max_rate = identity.max_rate
+    vm.max_burst = identity.max_burst
+    vm.quarantine_number = identity.quarantine_number
+    vm.quarantined = identity.quarantined
     vm.pool_id = ord(identity.pool_id) if identity.pool_id else 0
     vm.priority = identity.priority
     return vm

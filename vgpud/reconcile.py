@@ -5,6 +5,9 @@ with what the engine has taken over, send the differences, remember what went th
 stays pending and is tried again, so that a stored change is applied sooner or later without anybody
 asking again.
 
+One thing goes the other way: a quarantine that the engine began by itself is stored, so that it
+survives the engine's memory. Quarantines are numbered; the later one is the truth on both sides.
+
 Order: VMs to remove, pools to set, VMs to set, pools to remove. So a VM never refers to a pool the
 engine does not have, and a vm_id is free before it is given away again.
 """
@@ -13,13 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 from vgpud.errors import EngineError, ReconcileError, StoreError
 from vgpud.model.engine import EngineSnapshot, VmStatus
 from vgpud.model.pool import Pool
-from vgpud.model.vm import Vm
+from vgpud.model.vm import NEVER_QUARANTINED, Quarantine, Vm
 from vgpud.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -43,11 +46,17 @@ class Engine(Protocol):
     def remove_pool(self, pool_id: str) -> None:
         """Forgets a pool, if it is known; no VM refers to it any more."""
 
-    def set_vm(self, vm: Vm) -> None:
-        """Takes over a new or changed VM, with its sockets."""
+    def set_vm(self, vm: Vm, quarantine: Quarantine) -> None:
+        """Takes over a new or changed VM, with its sockets, kept out if `quarantine` is active.
+
+        A `quarantine` that is earlier than the engine's own is ignored.
+        """
 
     def remove_vm(self, vm_uuid: str) -> None:
         """Forgets a VM, if it is known: answers what waits, ends worker and sockets."""
+
+    def quarantine_of(self, vm_uuid: str) -> Quarantine:
+        """The last quarantine that the engine knows of a VM, NEVER_QUARANTINED if none."""
 
     def snapshot(self) -> EngineSnapshot:
         """Reads all counters at one moment. Never raises."""
@@ -74,7 +83,8 @@ class Reconciler:
         self._engine = engine
         # What the engine has taken over; None where a call failed, so that it may be half there.
         self._pools: dict[str, Pool | None] = {}
-        self._vms: dict[str, Vm | None] = {}
+        self._vms: dict[str, tuple[Vm, Quarantine] | None] = {}
+        self._unheard: set[str] = set()  # VMs whose quarantine may not be stored yet
         self._failures: dict[str, ReconcileError] = {}
         self._failed = asyncio.Event()
 
@@ -95,7 +105,11 @@ class Reconciler:
         Raises StoreError if the store cannot be read; nothing was sent then.
         """
         pools = {pool.pool_id: pool for pool in self._store.list_pools()}
-        vms = {vm.vm_uuid: vm for vm in self._store.list_vms()}
+        quarantines = self._store.list_quarantines()
+        vms = {
+            vm.vm_uuid: (vm, quarantines.get(vm.vm_uuid, NEVER_QUARANTINED))
+            for vm in self._store.list_vms()
+        }
         self._failures = {}
 
         for vm_uuid in [uuid for uuid in self._vms if uuid not in vms]:
@@ -104,8 +118,8 @@ class Reconciler:
             if self._pools.get(pool_id) != pool:
                 done = self._attempt(pool_subject(pool_id), self._engine.set_pool, pool)
                 self._pools[pool_id] = pool if done else None
-        for vm in vms.values():
-            self._take_vm(vm)
+        for wanted in vms.values():
+            self._take_vm(wanted)
         for pool_id in [pool_id for pool_id in self._pools if pool_id not in pools]:
             if self._attempt(pool_subject(pool_id), self._remove_pool, pool_id):
                 del self._pools[pool_id]
@@ -124,12 +138,38 @@ class Reconciler:
             return self.apply()
         vm = self._store.get_vm(vm_uuid)
         if vm is not None:
-            self._take_vm(vm)
+            self._take_vm((vm, self._store.get_quarantine(vm_uuid)))
         elif vm_uuid in self._vms:
             self._forget_vm(vm_uuid)
         if self._failures:
             self._failed.set()
         return self.pending
+
+    def observe(self, vm_uuids: Iterable[str] | None = None) -> None:
+        """Stores the quarantines that the engine began by itself; of all VMs without `vm_uuids`.
+
+        What the store refuses is logged, and tried again by `run()`: the engine keeps it until
+        then.
+        """
+        try:
+            registered = {vm.vm_uuid for vm in self._store.list_vms()}
+            self._unheard |= registered if vm_uuids is None else set(vm_uuids)
+            stored = self._store.list_quarantines()
+            news = {
+                vm_uuid: found
+                for vm_uuid in self._unheard & registered
+                if (found := self._engine.quarantine_of(vm_uuid)).number
+                > stored.get(vm_uuid, NEVER_QUARANTINED).number
+            }
+            if news:
+                with self._store.atomic():
+                    for vm_uuid, quarantine in news.items():
+                        self._store.set_quarantine(vm_uuid, quarantine)
+        except StoreError as error:
+            log.error("cannot store who is quarantined: %s", error)
+            self._failed.set()
+            return
+        self._unheard.clear()
 
     async def run(self) -> None:
         """Tries again what failed, after 1 s and then ever more rarely up to 30 s; never returns.
@@ -139,7 +179,7 @@ class Reconciler:
         while True:
             await self._failed.wait()
             delay_s = RETRY_FIRST_S
-            while self._failures:
+            while self._failures or self._unheard:
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_LONGEST_S)
                 self._try_again()
@@ -147,6 +187,8 @@ class Reconciler:
 
     def _try_again(self) -> None:
         """Applies what failed, unless somebody else's change has done so meanwhile."""
+        if self._unheard:
+            self.observe(())
         before = len(self._failures)
         if not before:
             return
@@ -158,22 +200,28 @@ class Reconciler:
         if not self._failures:
             log.info("applied what was pending (%d)", before)
 
-    def _take_vm(self, vm: Vm) -> None:
-        if self._vms.get(vm.vm_uuid) != vm:
-            done = self._attempt(vm_subject(vm.vm_uuid), self._set_vm, vm)
-            self._vms[vm.vm_uuid] = vm if done else None
+    def _take_vm(self, wanted: tuple[Vm, Quarantine]) -> None:
+        vm_uuid = wanted[0].vm_uuid
+        if self._vms.get(vm_uuid) != wanted:
+            done = self._attempt(vm_subject(vm_uuid), self._set_vm, wanted)
+            self._vms[vm_uuid] = wanted if done else None
 
     def _forget_vm(self, vm_uuid: str) -> None:
         if self._attempt(vm_subject(vm_uuid), self._engine.remove_vm, vm_uuid):
             del self._vms[vm_uuid]
 
-    def _set_vm(self, vm: Vm) -> None:
+    def _set_vm(self, wanted: tuple[Vm, Quarantine]) -> None:
+        vm, quarantine = wanted
         if vm.pool_id is not None and self._pools.get(vm.pool_id) is None:
             raise EngineError(f"its pool {vm.pool_id} is not applied")
-        self._engine.set_vm(vm)
+        self._engine.set_vm(vm, quarantine)
 
     def _remove_pool(self, pool_id: str) -> None:
-        users = [vm.vm_uuid for vm in self._vms.values() if vm and vm.pool_id == pool_id]
+        users = [
+            applied[0].vm_uuid
+            for applied in self._vms.values()
+            if applied and applied[0].pool_id == pool_id
+        ]
         if users:
             raise EngineError(f"VMs still use it: {', '.join(users)}")
         self._engine.remove_pool(pool_id)

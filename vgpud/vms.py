@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
-from vgpud.model.vm import VM_ID_MAX, VM_ID_MIN, PeerRule, Vm
+from vgpud.model.pool import WEIGHT_MAX, WEIGHT_MIN
+from vgpud.model.vm import (
+    DEPTH_MAX,
+    RATE_MAX,
+    VM_ID_MAX,
+    VM_ID_MIN,
+    PeerRule,
+    Quarantine,
+    Vm,
+)
 from vgpud.names import NAME_MAX_CHARACTERS, parse_text
 from vgpud.refusals import AmbiguousVm, InvalidArgument, VmExists, VmIdInUse, VmNotFound
 
 DEFAULT_POOL_ID = "A"
+DEFAULT_REASON = "an administrator's decision"
 
 _UUID_DIGITS = re.compile(r"[0-9a-fA-F]{32}")
 _NAME_OF_NAMELESS = re.compile(r"VM-([1-9][0-9]{0,9})")
@@ -82,3 +93,60 @@ def only_vm(matches: Sequence[Vm], asked_for: str) -> Vm:
     if len(matches) > 1:
         raise AmbiguousVm(asked_for, [vm.vm_uuid for vm in matches])
     return matches[0]
+
+
+def weighted(vm: Vm, weight: int) -> Vm:
+    """The VM with another weight. Raises InvalidArgument."""
+    return replace(vm, weight=_in_range("weight", weight, WEIGHT_MIN, WEIGHT_MAX))
+
+
+def limited(vm: Vm, rate: int | None, burst: int | None, queue_depth: int | None) -> Vm:
+    """The VM with other limits; None leaves one as it is.
+
+    Args:
+        vm: as it is now.
+        rate: requests per second, 0 = unlimited.
+        burst: requests at once, 0 = as many as `rate`.
+        queue_depth: requests waiting and running, 0 = the configured default.
+
+    Raises:
+        InvalidArgument: a value is out of range, or there is none at all.
+    """
+    if rate is None and burst is None and queue_depth is None:
+        raise InvalidArgument("rate, burst, queue_depth", "none", "at least one of the three")
+    return replace(
+        vm,
+        max_jobs_per_sec=_in_range("rate", rate, 0, RATE_MAX, vm.max_jobs_per_sec),
+        max_burst=_in_range("burst", burst, 0, RATE_MAX, vm.max_burst),
+        max_queue_depth=_in_range("queue_depth", queue_depth, 0, DEPTH_MAX, vm.max_queue_depth),
+    )
+
+
+def quarantined(last: Quarantine, reason: str | None) -> Quarantine:
+    """The quarantine to keep when an administrator asks for one; one that holds stays as it is.
+
+    Raises InvalidArgument for a reason that is empty, too long or not printable.
+    """
+    if reason is not None:
+        parse_text("reason", reason, NAME_MAX_CHARACTERS)
+    if last.active:
+        return last
+    return Quarantine(last.number + 1, True, reason or DEFAULT_REASON)
+
+
+def lifted(last: Quarantine) -> Quarantine:
+    """The quarantine to keep when an administrator clears it.
+
+    Without one it is a new number all the same: the engine then forgets the VM's faults.
+    """
+    if last.active:
+        return replace(last, active=False)
+    return Quarantine(last.number + 1, False, "cleared beforehand")
+
+
+def _in_range(name: str, value: int | None, lowest: int, highest: int, unset: int = 0) -> int:
+    if value is None:
+        return unset
+    if not lowest <= value <= highest:
+        raise InvalidArgument(name, str(value), f"a number from {lowest} to {highest}")
+    return value

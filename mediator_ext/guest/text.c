@@ -51,7 +51,8 @@ static const char *const wire_status_words[] = {
     [WIRE_TIMEOUT] = "the request waited or ran longer than it may",
     [WIRE_DEVICE_ERROR] = "the device's runtime refused",
     [WIRE_INVALID_POOL] = "this VM's pool is disabled, or the VM has none: ask an administrator",
-    [WIRE_QUEUE_FULL] = "too many requests of this VM are queued: try again later",
+    [WIRE_QUEUE_FULL] =
+        "this VM has too many requests queued, or is over its rate: try again later",
     [WIRE_UNSUPPORTED] = "this host does not offer this",
     [WIRE_INVALID_LENGTH] = "the request's lengths contradict each other",
     [WIRE_RATE_LIMITED] = "this VM is over its request rate: try again later",

@@ -222,7 +222,6 @@ static void test_bad_entries(struct mediator *m, struct rig_vm *vm)
         {{.kind = 1, .cmd_len = 8, .lane = 2}, VGPU_UNSUPPORTED},
         {{.kind = 1, .cmd_len = 8, .wait_count = 16}, VGPU_UNSUPPORTED},
         {{.kind = 2, .signal = 1}, VGPU_UNSUPPORTED},
-        {{.kind = 2, .timeout_ms = 1}, VGPU_UNSUPPORTED},
         {{.kind = 3, .signal = 1}, VGPU_UNSUPPORTED},
         {{.kind = 3, .lane = 1}, VGPU_INVALID},
         {{.kind = 4, .timeout_ms = 1}, VGPU_INVALID},

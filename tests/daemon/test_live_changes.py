@@ -13,7 +13,7 @@ from tests.daemon.guests import Guest, client_of, disabled, register, stopped, w
 from tests.daemon_under_test import RunningDaemon
 from tests.ring_abi import Kind, Status, Submission, op_alloc, op_nop
 from tests.ring_client import RingClient
-from tests.stub_client import Opcode, StubClient, WireStatus, parse_response
+from tests.stub_client import MessageType, Opcode, StubClient, WireStatus, parse_response
 from vgpud.model.priority import Priority
 from vgpud.protocol.messages import CreatePool, CreatePoolReply
 
@@ -180,7 +180,8 @@ def test_vgpu_admin_shows_live_numbers(vgpud: RunningDaemon, guest: Guest) -> No
     with guest.stub() as stub, guest.ring() as ring:
         for _ in range(3):
             assert stub.vector_add(1, 1) == 2
-        assert stub.request(0x1234).status == WireStatus.UNSUPPORTED
+        stub.send(MessageType.REQUEST, 9, b"")
+        assert parse_response(stub.receive().payload).status == WireStatus.INVALID_LENGTH
         assert ring.run(op_nop(), op_alloc(0, 1)).status == Status.INVALID
         listed = vgpud.admin("list-vms", "--json")
         assert listed.returncode == 0, listed.stderr

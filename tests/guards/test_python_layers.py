@@ -41,6 +41,7 @@ LAYERS = {
     "vgpud.instance": "supply",
     "vgpud.qemu_account": "supply",
     "vgpud.descriptors": "supply",
+    "vgpud.fault_words": "supply",
     "vgpud.engine": "supply",
     "vgpud.reconcile": "reconcile",
     "vgpud.names": "rules",

@@ -24,7 +24,7 @@ from vgpud.control.server import ControlServer
 from vgpud.errors import EngineError
 from vgpud.model.engine import DeviceStatus, EngineSnapshot, VmStatus
 from vgpud.model.pool import Pool
-from vgpud.model.vm import Vm
+from vgpud.model.vm import NEVER_QUARANTINED, Quarantine, Vm
 from vgpud.reconcile import Reconciler
 from vgpud.store.store import AuditEntry, Store
 
@@ -40,10 +40,15 @@ CONFIG = ControlConfig(admin_group="", view_group="")
 
 @dataclass
 class EngineDouble:
-    """Remembers what it was told; fails for the names in `broken`."""
+    """Remembers what it was told; fails for the names in `broken`.
+
+    `found` are the quarantines that it has begun by itself.
+    """
 
     pools: dict[str, Pool] = field(default_factory=dict)
     vms: dict[str, Vm] = field(default_factory=dict)
+    quarantines: dict[str, Quarantine] = field(default_factory=dict)
+    found: dict[str, Quarantine] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     broken: dict[str, OSError | EngineError] = field(default_factory=dict)
     live: dict[str, VmStatus] = field(default_factory=dict)
@@ -56,13 +61,17 @@ class EngineDouble:
         self._note("remove_pool", pool_id)
         self.pools.pop(pool_id, None)
 
-    def set_vm(self, vm: Vm) -> None:
+    def set_vm(self, vm: Vm, quarantine: Quarantine) -> None:
         self._note("set_vm", vm.vm_uuid)
         self.vms[vm.vm_uuid] = vm
+        self.quarantines[vm.vm_uuid] = quarantine
 
     def remove_vm(self, vm_uuid: str) -> None:
         self._note("remove_vm", vm_uuid)
         self.vms.pop(vm_uuid, None)
+
+    def quarantine_of(self, vm_uuid: str) -> Quarantine:
+        return self.found.get(vm_uuid, NEVER_QUARANTINED)
 
     def snapshot(self) -> EngineSnapshot:
         device = DeviceStatus("Test Device", "null", 8 << 30, 2, True, "")

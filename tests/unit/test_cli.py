@@ -10,15 +10,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.guards.sources import ROOT
+from tests.unit.admin_under_test import Admin, Ran, admin_of
 from tests.unit.control_under_test import UUID_1, UUID_2, UUID_3, RunningControl, running_control
-from vgpud.cli.admin import COMMANDS, build_parser, main
+from vgpud.cli.admin import COMMANDS, build_parser
 from vgpud.cli.client import error_from_reply
 from vgpud.cli.shutdown import request_shutdown
 from vgpud.cli.vms import VM_ID_MAX
@@ -28,29 +28,10 @@ from vgpud.model import vm as model_vm
 from vgpud.refusals import PoolExists
 
 
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-Admin = Callable[..., Ran]
-
-
 @pytest.fixture
 def admin(capsys: pytest.CaptureFixture[str]) -> Admin:
     """Runs vgpu-admin in this process."""
-
-    def run(*words: str) -> Ran:
-        try:
-            code = main(words)
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return run
+    return admin_of(capsys)
 
 
 @pytest.fixture
@@ -149,6 +130,12 @@ def test_status_shows_daemon_device_pools_and_vms(control: RunningControl, admin
         ("register-vm", f"--vm-uuid={UUID_2}"),
         ("show-vm", f"--vm-uuid={UUID_1}"),
         ("list-vms",),
+        ("set-weight", f"--vm-uuid={UUID_1}", "--weight=7"),
+        ("show-weights",),
+        ("set-rate-limit", f"--vm-uuid={UUID_1}", "--rate=7"),
+        ("show-rate-limits",),
+        ("quarantine-vm", f"--vm-uuid={UUID_1}"),
+        ("clear-quarantine", f"--vm-uuid={UUID_1}"),
         ("remove-vm", f"--vm-uuid={UUID_1}"),
         ("status",),
     ],

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.unit.control_under_test import UUID_1, UUID_2, EngineDouble
 from vgpud import reconcile
 from vgpud.errors import EngineError, StoreError
 from vgpud.model.priority import Priority
-from vgpud.model.vm import Vm
+from vgpud.model.vm import Quarantine, Vm
 from vgpud.reconcile import Reconciler
 from vgpud.store.store import Store
 
@@ -220,7 +221,7 @@ def test_pending_work_is_tried_again_by_itself(
         reconciler.apply()
         attempts = engine.calls.count(f"set_vm {UUID_1}")
 
-        def set_vm(vm: Vm) -> None:
+        def set_vm(vm: Vm, quarantine: Quarantine) -> None:
             nonlocal attempts
             attempts += 1
             if attempts < 4:
@@ -243,3 +244,91 @@ def test_a_store_that_cannot_be_read_sends_nothing(store: Store, engine: EngineD
     with pytest.raises(StoreError):
         reconciler.apply()
     assert engine.calls == []
+
+
+FOUND = Quarantine(3, True, "100 fault points, the last fault: crash", "2026-01-11 10:00:00")
+
+
+def test_a_stored_quarantine_goes_to_the_engine_with_its_vm(
+    store: Store, engine: EngineDouble
+) -> None:
+    register(store, UUID_1, 1)
+    register(store, UUID_2, 2)
+    with store.atomic():
+        store.set_quarantine(UUID_1, FOUND)
+    reconciler = Reconciler(store, engine)
+    reconciler.apply()
+    assert engine.quarantines == {UUID_1: FOUND, UUID_2: Quarantine()}
+    engine.calls.clear()
+    reconciler.apply()
+    assert engine.calls == []
+
+
+def test_a_quarantine_that_was_lifted_is_a_difference(store: Store, engine: EngineDouble) -> None:
+    register(store, UUID_1, 1)
+    reconciler = Reconciler(store, engine)
+    with store.atomic():
+        store.set_quarantine(UUID_1, FOUND)
+    reconciler.apply()
+    with store.atomic():
+        store.set_quarantine(UUID_1, replace(FOUND, active=False))
+    reconciler.apply()
+    assert not engine.quarantines[UUID_1].active and engine.quarantines[UUID_1].number == 3
+
+
+@pytest.mark.parametrize("told", [None, [UUID_1]])
+def test_what_the_engine_has_found_is_stored_as_it_was(
+    store: Store, engine: EngineDouble, told: list[str] | None
+) -> None:
+    register(store, UUID_1, 1)
+    engine.found[UUID_1] = FOUND
+    Reconciler(store, engine).observe(told)
+    (stored,) = store.list_quarantines().values()
+    assert (stored, stored.since) == (FOUND, FOUND.since)
+
+
+def test_only_what_is_later_is_stored(store: Store, engine: EngineDouble) -> None:
+    register(store, UUID_1, 1)
+    for number in (3, 4):
+        lifted = Quarantine(number, False, "cleared")
+        with store.atomic():
+            store.set_quarantine(UUID_1, lifted)
+        engine.found[UUID_1] = FOUND
+        Reconciler(store, engine).observe()
+        assert store.list_quarantines() == {UUID_1: lifted}
+
+
+def test_a_vm_that_is_not_registered_any_more_is_left_out(
+    store: Store, engine: EngineDouble
+) -> None:
+    engine.found[UUID_1] = FOUND
+    reconciler = Reconciler(store, engine)
+    reconciler.observe([UUID_1])
+    reconciler.observe()
+    assert store.list_quarantines() == {}
+
+
+def test_a_quarantine_that_the_store_refuses_is_stored_later(
+    short_dir: Path, store: Store, engine: EngineDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "RETRY_FIRST_S", 0.001)
+    register(store, UUID_1, 1)
+    engine.found[UUID_1] = FOUND
+
+    async def run() -> None:
+        reconciler = Reconciler(store, engine)
+        task = asyncio.create_task(reconciler.run())
+        with contextlib.closing(
+            sqlite3.connect(short_dir / "vgpud.db", isolation_level=None)
+        ) as raw:
+            raw.execute("ALTER TABLE vm_quarantine RENAME TO lost")
+            reconciler.observe([UUID_1])
+            raw.execute("ALTER TABLE lost RENAME TO vm_quarantine")
+        async with asyncio.timeout(10):
+            while not store.list_quarantines():
+                await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+    assert store.list_quarantines() == {UUID_1: FOUND}

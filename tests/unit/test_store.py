@@ -8,6 +8,7 @@ import re
 import signal
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,9 @@ from tests.unit.control_under_test import UUID_1, UUID_2
 from vgpud.errors import StoreError
 from vgpud.model.pool import Pool
 from vgpud.model.priority import Priority
-from vgpud.model.vm import PeerRule, Vm, VmObserved
+from vgpud.model.vm import PeerRule, Vm
 from vgpud.pools import FIRST_POOLS
-from vgpud.store.queries import load_migrations, load_queries, load_schema, parse_queries
+from vgpud.store.queries import load_migrations, load_queries, parse_queries
 from vgpud.store.store import AuditEntry, AuditOutcome, Store
 
 VM = Vm(UUID_1, 1, "one", "A", Priority.HIGH, peer=PeerRule(1000))
@@ -42,22 +43,6 @@ def raw(path: Path, store: Store) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(path, isolation_level=None)
     yield connection
     connection.close()
-
-
-def schema_of(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    return connection.execute(
-        "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
-    ).fetchall()
-
-
-def test_schema_is_the_sum_of_the_migrations() -> None:
-    documented, migrated = sqlite3.connect(":memory:"), sqlite3.connect(":memory:")
-    documented.executescript(load_schema())
-    for migration in load_migrations():
-        migrated.executescript(migration.sql)
-    assert schema_of(documented) == schema_of(migrated)
-    documented.close()
-    migrated.close()
 
 
 def test_every_query_is_legal_and_used(raw: sqlite3.Connection) -> None:
@@ -147,15 +132,12 @@ def test_next_vm_id_takes_the_lowest_gap_once_the_range_is_used_up(store: Store)
     assert store.next_vm_id() == 2
 
 
-def test_observations_go_with_the_vm(store: Store) -> None:
-    observed = VmObserved(quarantined=True, quarantine_reason="five faults", fault_count=5)
+def test_shares_are_changed_and_nothing_else(store: Store) -> None:
     with store.atomic():
         store.insert_vm(VM)
-        store.set_observed(UUID_1, observed)
-    assert store.list_observed() == {UUID_1: observed}
-    with store.atomic():
-        store.delete_vm(UUID_1)
-    assert store.list_observed() == {}
+        changed = replace(VM, weight=80, max_jobs_per_sec=50, max_burst=100, max_queue_depth=7)
+        store.set_vm_shares(replace(changed, priority=Priority.LOW, vm_name="other"))
+    assert store.get_vm(UUID_1) == changed
 
 
 def test_audit_keeps_the_newest_rows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +204,11 @@ def test_a_pool_with_vms_is_not_deleted_nor_renamed(raw: sqlite3.Connection) -> 
         f"INSERT INTO vms (vm_uuid, vm_id, priority) VALUES ('{UUID_1}', 2147483648, 1)",
         f"INSERT INTO vms (vm_uuid, vm_id, priority) VALUES ('{UUID_1}', 1, 3)",
         f"INSERT INTO vms (vm_uuid, vm_id, priority, peer) VALUES ('{UUID_1}', 1, 1, 'me')",
+        *(
+            f"INSERT INTO vms (vm_uuid, vm_id, priority, {bad}) VALUES ('{UUID_1}', 1, 1, {value})"
+            for bad in ("max_jobs_per_sec", "max_burst", "max_queue_depth", "weight")
+            for value in (-1, 1_000_001, "'many'")
+        ),
     ],
 )
 def test_the_database_itself_refuses_values_out_of_range(
@@ -264,7 +251,9 @@ def test_a_newer_database_is_refused_and_kept(path: Path, store: Store) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    assert_refused_untouched(path, "of version 99, this vgpud knows versions up to 1")
+    assert_refused_untouched(
+        path, f"of version 99, this vgpud knows versions up to {len(load_migrations())}"
+    )
 
 
 def test_a_newer_database_that_was_not_closed_is_refused_and_kept_with_its_journal(

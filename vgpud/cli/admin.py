@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import vgpud
-from vgpud.cli import pools, status, vms
+from vgpud.cli import limits, pools, quarantine, status, vms
 from vgpud.cli.client import DEFAULT_SOCKET, Client
 from vgpud.cli.command import Command
 from vgpud.cli.report import as_json, as_line, write
@@ -26,7 +26,14 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
 COMMANDS: Mapping[str, Command] = {
-    command.name: command for command in (*pools.COMMANDS, *vms.COMMANDS, *status.COMMANDS)
+    command.name: command
+    for command in (
+        *pools.COMMANDS,
+        *vms.COMMANDS,
+        *limits.COMMANDS,
+        *quarantine.COMMANDS,
+        *status.COMMANDS,
+    )
 }
 
 EPILOG = """exit status: 0 done, 1 a negative answer, 2 usage, 3 no daemon, 4 not allowed,
@@ -56,6 +63,9 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
             command.name,
             help=command.summary,
             description=f"{command.summary[0].upper()}{command.summary[1:]}.",
+            # One line, to be copied as it is.
+            epilog=f"example: {PROGRAM} {command.example}" if command.example else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         if only in (None, command.name):

@@ -21,7 +21,8 @@ class Command(Record):
     """One verb.
 
     `attempt` says what is being attempted ("creating pool C"), for the message when it fails;
-    `add_options` declares the options; `run` makes the call and raises VgpudError.
+    `add_options` declares the options; `run` makes the call and raises VgpudError; `example` is
+    shown by the command's help.
     """
 
     name: str
@@ -29,3 +30,4 @@ class Command(Record):
     attempt: Callable[[Namespace], str]
     add_options: Callable[[ArgumentParser], None]
     run: Callable[[Client, Namespace], Output]
+    example: str = ""

@@ -45,19 +45,20 @@ def vm_block(vm: VmState, *, with_live: bool = True) -> str:
     lines = ["VM Configuration:", f"  UUID: {vm.vm_uuid}"]
     if vm.vm_name is not None:
         lines.append(f"  Name: {vm.vm_name}")
-    rate = f"{vm.max_jobs_per_sec} jobs/sec" if vm.max_jobs_per_sec else "unlimited"
     quarantine = "YES" if vm.quarantined else "no"
     lines += [
         f"  VM ID: {vm.vm_id}",
         f"  Pool: {_pool_of(vm)}",
         f"  Priority: {vm.priority.label} ({int(vm.priority)})",
         f"  Scheduler Weight: {vm.weight}",
-        f"  Rate Limit: {rate}",
+        f"  Rate Limit: {_rate(vm)}",
+        *([f"  Rate Burst: {_burst(vm)}"] if vm.max_jobs_per_sec else []),
         f"  Max Queue Depth: {vm.max_queue_depth or 'default'}",
         f"  Quarantine: {quarantine} (error count: {vm.fault_count})",
     ]
     if vm.quarantine_reason is not None:
         lines.append(f"  Quarantine Reason: {vm.quarantine_reason}")
+        lines.append(f"  Quarantined Since: {vm.quarantined_since}")
     lines += [
         f"  Peer: {vm.peer}",
         f"  Created: {vm.created_at}",
@@ -71,6 +72,40 @@ def vm_block(vm: VmState, *, with_live: bool = True) -> str:
 def vm_list(vms: Sequence[VmState]) -> str:
     """VM blocks, separated by blank lines."""
     return "\n\n".join(map(vm_block, vms)) if vms else "No VMs found"
+
+
+def limits_line(vm: VmState) -> str:
+    """What a VM may ask for, in one line."""
+    burst = f", burst: {_burst(vm)}" if vm.max_jobs_per_sec else ""
+    depth = vm.max_queue_depth or "default"
+    return f"Rate limit for VM {vm.vm_uuid}: {_rate(vm)}{burst}, max queue depth: {depth}"
+
+
+def weight_table(vms: Iterable[VmState]) -> str:
+    """The weights of all VMs, a line each."""
+    rows = [("VM ID", "UUID", "Name", "Pool", "Weight")]
+    rows += [
+        (str(vm.vm_id), vm.vm_uuid, _name(vm), vm.pool_id or "-", str(vm.weight)) for vm in vms
+    ]
+    return _table(rows, (8, 36, 20, 6, 8))
+
+
+def rate_limit_table(vms: Iterable[VmState]) -> str:
+    """The limits of all VMs, a line each."""
+    rows = [("VM ID", "UUID", "Name", "Rate (j/s)", "Queue Max", "Quarantine", "Burst")]
+    rows += [
+        (
+            str(vm.vm_id),
+            vm.vm_uuid,
+            _name(vm),
+            str(vm.max_jobs_per_sec or "unlimited"),
+            str(vm.max_queue_depth or "default"),
+            "YES" if vm.quarantined else "no",
+            str(_burst(vm)) if vm.max_jobs_per_sec else "-",
+        )
+        for vm in vms
+    ]
+    return _table(rows, (8, 36, 20, 12, 12, 12, 8))
 
 
 def status_page(status: StatusReply) -> str:
@@ -124,6 +159,21 @@ def _name(vm: VmState) -> str:
     return vm.vm_name if vm.vm_name is not None else f"VM-{vm.vm_id}"
 
 
+def _rate(vm: VmState) -> str:
+    return f"{vm.max_jobs_per_sec} jobs/sec" if vm.max_jobs_per_sec else "unlimited"
+
+
+def _burst(vm: VmState) -> int:
+    return vm.max_burst or vm.max_jobs_per_sec
+
+
+def _table(rows: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
+    return "\n".join(
+        " ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
 def _vm_head(vm: VmState) -> str:
     return f"{_name(vm)} (UUID: {vm.vm_uuid}) | Priority: {vm.priority.label} | VM ID: {vm.vm_id}"
 
@@ -144,6 +194,10 @@ def _connections(live: VmLive) -> str:
     return ", ".join(held) or "not connected"
 
 
+def _refusals(live: VmLive) -> str:
+    return ", ".join(f"{refusal.reason} {refusal.count}" for refusal in live.refused_by)
+
+
 def _mean_wait_ns(live: VmLive) -> int:
     began = live.completed + live.failed + live.running
     return live.wait_ns_total // began if began else 0
@@ -160,6 +214,7 @@ def _live_block(live: VmLive | None) -> list[str]:
         f"  Running: {live.running}",
         f"  Completed: {live.completed} (failed: {live.failed}, refused: {live.refused}, "
         f"faults: {live.faults})",
+        *([f"  Refused: {_refusals(live)}"] if live.refused_by else []),
         f"  GPU Time: {duration(live.gpu_time_ns)}",
         f"  Wait: mean {duration(_mean_wait_ns(live))}, max {duration(live.wait_ns_max)}",
         f"  Worker: {worker}",

@@ -25,7 +25,8 @@ VM_ID_MAX = 2**31 - 1
 _POOL_HELP = "the pool: one letter or digit; case counts"
 
 
-def _which_vm(parser: ArgumentParser) -> None:
+def which_vm(parser: ArgumentParser) -> None:
+    """Declares the two ways to name a VM, of which one is needed."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--vm-uuid", metavar="UUID", help="the VM by its UUID")
     which.add_argument("--vm-name", metavar="NAME", help="the VM by its name, if only one has it")
@@ -88,7 +89,8 @@ def _remove(client: Client, options: Namespace) -> Output:
     return Output(f"VM {reply.vm.vm_uuid}{name} removed.", answer)
 
 
-def _named(options: Namespace) -> str:
+def named(options: Namespace) -> str:
+    """The VM as the caller called it."""
     return f"VM {options.vm_uuid if options.vm_uuid is not None else repr(options.vm_name)}"
 
 
@@ -96,17 +98,17 @@ COMMANDS = (
     Command(
         "register-vm",
         "register a VM and assign it to a pool",
-        lambda options: f"registering {_named(options)}",
+        lambda options: f"registering {named(options)}",
         _register_options,
         _register,
     ),
     Command("list-vms", "list the VMs", lambda _: "listing VMs", _list_options, _list),
-    Command("show-vm", "show a VM", lambda options: f"showing {_named(options)}", _which_vm, _show),
+    Command("show-vm", "show a VM", lambda options: f"showing {named(options)}", which_vm, _show),
     Command(
         "remove-vm",
         "forget a VM and end what it has on the device",
-        lambda options: f"removing {_named(options)}",
-        _which_vm,
+        lambda options: f"removing {named(options)}",
+        which_vm,
         _remove,
     ),
 )

@@ -35,6 +35,11 @@ ROLE_NEEDED: Mapping[str, Role] = {
     "org.vgpud.admin.ShowVm": Role.VIEW,
     "org.vgpud.admin.ListVms": Role.VIEW,
     "org.vgpud.admin.RemoveVm": Role.ADMIN,
+    "org.vgpud.admin.SetWeight": Role.ADMIN,
+    "org.vgpud.admin.SetRateLimit": Role.ADMIN,
+    # To stop a VM that harms others cannot wait for an administrator; to let it in again can.
+    "org.vgpud.admin.QuarantineVm": Role.OPERATE,
+    "org.vgpud.admin.ClearQuarantine": Role.ADMIN,
     "org.vgpud.admin.Status": Role.VIEW,
     "org.vgpud.admin.Shutdown": Role.ADMIN,
 }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vgpud.control.authz import RolePolicy, authorize
-from vgpud.control.handlers import pools, service, shutdown, status, vms
+from vgpud.control.handlers import limits, pools, quarantine, service, shutdown, status, vms
 from vgpud.control.handlers.context import Context
 from vgpud.control.peer import Peer
 from vgpud.errors import StoreError
@@ -85,6 +85,18 @@ VERBS: Mapping[str, Verb] = {
     "org.vgpud.admin.ShowVm": Verb(vms.show_vm),
     "org.vgpud.admin.ListVms": Verb(vms.list_vms),
     "org.vgpud.admin.RemoveVm": Verb(vms.remove_vm, changes=True, subject=_vm_of, only_vm=_uuid_of),
+    "org.vgpud.admin.SetWeight": Verb(
+        limits.set_weight, changes=True, subject=_vm_of, only_vm=_uuid_of
+    ),
+    "org.vgpud.admin.SetRateLimit": Verb(
+        limits.set_rate_limit, changes=True, subject=_vm_of, only_vm=_uuid_of
+    ),
+    "org.vgpud.admin.QuarantineVm": Verb(
+        quarantine.quarantine_vm, changes=True, subject=_vm_of, only_vm=_uuid_of
+    ),
+    "org.vgpud.admin.ClearQuarantine": Verb(
+        quarantine.clear_quarantine, changes=True, subject=_vm_of, only_vm=_uuid_of
+    ),
     "org.vgpud.admin.Status": Verb(status.status),
     "org.vgpud.admin.Shutdown": Verb(
         shutdown.shutdown, urgent=True, afterwards=shutdown.begin_shutdown

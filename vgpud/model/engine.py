@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from vgpud.model.vm import NEVER_QUARANTINED, Quarantine
+
 
 @dataclass(frozen=True)
 class DeviceStatus:
@@ -23,9 +25,11 @@ class VmStatus:
     """One VM's live numbers, counted since the engine started.
 
     `queued` and `running` are requests at this moment. `completed` were answered with success,
-    `failed` ran and were answered with an error, `refused` were never queued; `faults` are the
-    VM's own doing (malformed, foreign identity). Waits are counted from arrival to the start of
-    running, over all requests that began to run. `worker_pid` is 0 while there is no worker.
+    `failed` ran and were answered with an error, `refused` were never queued, `refused_by` is the
+    same by reason, without those that did not occur; `faults` are the VM's own doing (malformed,
+    foreign identity), `fault_points` what they weigh at this moment. Waits are counted from arrival
+    to the start of running, over all requests that began to run. `worker_pid` is 0 while there is
+    no worker.
     """
 
     connected_stub: bool = False
@@ -34,12 +38,15 @@ class VmStatus:
     running: int = 0
     completed: int = 0
     refused: int = 0
+    refused_by: Mapping[str, int] = field(default_factory=dict)
     failed: int = 0
     faults: int = 0
+    fault_points: int = 0
     worker_pid: int = 0
     gpu_time_ns: int = 0
     wait_ns_total: int = 0
     wait_ns_max: int = 0
+    quarantine: Quarantine = NEVER_QUARANTINED
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ The counterparts of the structures in mediator.h; times in nanoseconds of CLOCK_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -31,17 +31,23 @@ class EngineLimits:
     aging_after_ms: int
     aging_share: int
     priority_scope: PriorityScope
+    fault_threshold: int
+    fault_half_life_ms: int
 
 
 @dataclass(frozen=True)
 class VmIdentity:
-    """A VM as the engine knows it. `pool_id` "" = none; `max_queued` 0 = as many as fit."""
+    """A VM as the engine knows it, see struct mediator_vm for what 0 means; `pool_id` "" = none."""
 
     uuid: str
     vm_id: int
     peer_uid: int
     weight: int
     max_queued: int
+    max_rate: int
+    max_burst: int
+    quarantine_number: int
+    quarantined: bool
     pool_id: str
     priority: int
 
@@ -82,6 +88,17 @@ class LaneStatus:
 
 
 @dataclass(frozen=True)
+class EngineQuarantine:
+    """The last quarantine in a VM's journal. `fault` 0 = it was not the engine that began it."""
+
+    number: int
+    active: bool
+    fault: int
+    points: int
+    since_s: int
+
+
+@dataclass(frozen=True)
 class VmCounters:
     """Counters since the engine started, and level state; times in nanoseconds."""
 
@@ -102,6 +119,9 @@ class VmCounters:
     ring_connected: bool
     launch: LaneStatus
     build: LaneStatus
+    refused_by: Mapping[str, int]
+    fault_points: int
+    quarantine: EngineQuarantine
 
 
 @dataclass(frozen=True)

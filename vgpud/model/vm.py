@@ -9,6 +9,12 @@ from vgpud.model.priority import Priority
 
 VM_ID_MIN = 1
 VM_ID_MAX = 2**31 - 1
+RATE_MAX = 1_000_000
+"""The highest rate and burst: what one VM may be let through in a second, and at once."""
+
+DEPTH_MAX = 32_768
+"""The most requests that one VM can have waiting and running."""
+
 UID_MAX = 2**32 - 2
 """The last uid; the one after it means "no change" to the kernel."""
 
@@ -44,8 +50,8 @@ class Vm:
 
     `vm_uuid` is lower-case and canonical and never changes; `vm_id` is 1 to 2**31-1. `pool_id`
     is None for a VM whose pool was deleted: it is known, but none of its requests is accepted.
-    `max_jobs_per_sec` 0 means unlimited, `max_queue_depth` 0 the configured default. Times as in
-    `Pool`.
+    `max_jobs_per_sec` 0 means unlimited, `max_burst` 0 as many as `max_jobs_per_sec`,
+    `max_queue_depth` 0 the configured default. Times as in `Pool`.
     """
 
     vm_uuid: str
@@ -55,6 +61,7 @@ class Vm:
     priority: Priority
     weight: int = WEIGHT_DEFAULT
     max_jobs_per_sec: int = 0
+    max_burst: int = 0
     max_queue_depth: int = 0
     peer: PeerRule = PeerRule()
     created_at: str = field(default="", compare=False)
@@ -62,9 +69,17 @@ class Vm:
 
 
 @dataclass(frozen=True)
-class VmObserved:
-    """What the engine found out about a VM and a restart must not forget."""
+class Quarantine:
+    """The last quarantine of a VM, begun by the engine or by an administrator.
 
-    quarantined: bool = False
-    quarantine_reason: str | None = None
-    fault_count: int = 0
+    `number` counts those of the VM, 0 = there was none; of two that differ the higher one is the
+    later. `reason` is a text for people, `since` as the times of `Pool`, empty for now.
+    """
+
+    number: int = 0
+    active: bool = False
+    reason: str = ""
+    since: str = field(default="", compare=False)
+
+
+NEVER_QUARANTINED = Quarantine()

@@ -37,6 +37,13 @@ class PoolState(Record):
     vms: PriorityCounts
 
 
+class RefusalCount(Record):
+    """How many requests were refused for one reason."""
+
+    reason: str
+    count: int
+
+
 class VmLive(Record):
     """What the engine counts for a VM; as in `vgpud.model.engine.VmStatus`."""
 
@@ -46,8 +53,10 @@ class VmLive(Record):
     running: int
     completed: int
     refused: int
+    refused_by: list[RefusalCount]
     failed: int
     faults: int
+    fault_points: int
     worker_pid: int
     gpu_time_ns: int
     wait_ns_total: int
@@ -66,10 +75,12 @@ class VmState(Record):
     priority: Priority
     weight: int
     max_jobs_per_sec: int
+    max_burst: int
     max_queue_depth: int
     peer: str
     quarantined: bool
     quarantine_reason: str | None
+    quarantined_since: str | None
     fault_count: int
     created_at: str
     updated_at: str
@@ -222,6 +233,65 @@ class RemoveVmReply(Record):
     vm: VmState
 
 
+class SetWeight(Record):
+    """Another weight of a VM, which is named by exactly one of the first two."""
+
+    weight: int
+    vm_uuid: str | None = None
+    vm_name: str | None = None
+
+
+class SetWeightReply(Record):
+    """The VM as it is now."""
+
+    vm: VmState
+
+
+class SetRateLimit(Record):
+    """Other limits of a VM, which is named by exactly one of the first two; at least one limit."""
+
+    vm_uuid: str | None = None
+    vm_name: str | None = None
+    rate: int | None = None
+    burst: int | None = None
+    queue_depth: int | None = None
+
+
+class SetRateLimitReply(Record):
+    """The VM as it is now."""
+
+    vm: VmState
+
+
+class QuarantineVm(Record):
+    """A VM to keep out, by exactly one of the first two."""
+
+    vm_uuid: str | None = None
+    vm_name: str | None = None
+    reason: str | None = None
+
+
+class QuarantineVmReply(Record):
+    """The VM, and whether it was not quarantined before."""
+
+    vm: VmState
+    changed: bool
+
+
+class ClearQuarantine(Record):
+    """A VM to let in again, by exactly one of the two."""
+
+    vm_uuid: str | None = None
+    vm_name: str | None = None
+
+
+class ClearQuarantineReply(Record):
+    """The VM, and whether it was quarantined before."""
+
+    vm: VmState
+    changed: bool
+
+
 class Status(Record):
     """Everything at a glance."""
 
@@ -285,6 +355,10 @@ METHODS: dict[str, tuple[type[Record], type[Record]]] = {
         (ADMIN_INTERFACE, ShowVm, ShowVmReply),
         (ADMIN_INTERFACE, ListVms, ListVmsReply),
         (ADMIN_INTERFACE, RemoveVm, RemoveVmReply),
+        (ADMIN_INTERFACE, SetWeight, SetWeightReply),
+        (ADMIN_INTERFACE, SetRateLimit, SetRateLimitReply),
+        (ADMIN_INTERFACE, QuarantineVm, QuarantineVmReply),
+        (ADMIN_INTERFACE, ClearQuarantine, ClearQuarantineReply),
         (ADMIN_INTERFACE, Status, StatusReply),
         (ADMIN_INTERFACE, Shutdown, ShutdownReply),
     )

@@ -32,32 +32,32 @@ WHERE pool_id = :pool_id;
 -- name: list_vms
 -- All VMs in the order in which they are shown; those without a pool last.
 SELECT
-    vm_uuid, vm_id, vm_name, pool_id, priority, weight, max_jobs_per_sec, max_queue_depth, peer,
-    created_at, updated_at
+    vm_uuid, vm_id, vm_name, pool_id, priority, weight, max_jobs_per_sec, max_burst, max_queue_depth,
+    peer, created_at, updated_at
 FROM vms
 ORDER BY pool_id NULLS LAST, priority DESC, vm_id;
 
 -- name: get_vm
 -- One VM by its UUID.
 SELECT
-    vm_uuid, vm_id, vm_name, pool_id, priority, weight, max_jobs_per_sec, max_queue_depth, peer,
-    created_at, updated_at
+    vm_uuid, vm_id, vm_name, pool_id, priority, weight, max_jobs_per_sec, max_burst, max_queue_depth,
+    peer, created_at, updated_at
 FROM vms
 WHERE vm_uuid = :vm_uuid;
 
 -- name: get_vm_by_id
 -- The VM that holds a vm_id.
 SELECT
-    vm_uuid, vm_id, vm_name, pool_id, priority, weight, max_jobs_per_sec, max_queue_depth, peer,
-    created_at, updated_at
+    vm_uuid, vm_id, vm_name, pool_id, priority, weight, max_jobs_per_sec, max_burst, max_queue_depth,
+    peer, created_at, updated_at
 FROM vms
 WHERE vm_id = :vm_id;
 
 -- name: list_vms_by_name
 -- The VMs of a name; names need not be unique.
 SELECT
-    vm_uuid, vm_id, vm_name, pool_id, priority, weight, max_jobs_per_sec, max_queue_depth, peer,
-    created_at, updated_at
+    vm_uuid, vm_id, vm_name, pool_id, priority, weight, max_jobs_per_sec, max_burst, max_queue_depth,
+    peer, created_at, updated_at
 FROM vms
 WHERE vm_name = :vm_name
 ORDER BY vm_id;
@@ -78,32 +78,44 @@ FROM vms;
 -- name: insert_vm
 -- A new VM; the times are the database's.
 INSERT INTO vms (
-    vm_uuid, vm_id, vm_name, pool_id, priority, weight, max_jobs_per_sec, max_queue_depth, peer
+    vm_uuid, vm_id, vm_name, pool_id, priority, weight, max_jobs_per_sec, max_burst,
+    max_queue_depth, peer
 )
 VALUES (
-    :vm_uuid, :vm_id, :vm_name, :pool_id, :priority, :weight, :max_jobs_per_sec, :max_queue_depth,
-    :peer
+    :vm_uuid, :vm_id, :vm_name, :pool_id, :priority, :weight, :max_jobs_per_sec, :max_burst,
+    :max_queue_depth, :peer
 );
 
+-- name: set_vm_shares
+-- What a VM may have of the device: its weight and its limits.
+UPDATE vms
+SET
+    weight = :weight,
+    max_jobs_per_sec = :max_jobs_per_sec,
+    max_burst = :max_burst,
+    max_queue_depth = :max_queue_depth,
+    updated_at = CURRENT_TIMESTAMP
+WHERE vm_uuid = :vm_uuid;
+
 -- name: delete_vm
--- Forget a VM and what was observed about it.
+-- Forget a VM and its quarantine.
 DELETE FROM vms WHERE vm_uuid = :vm_uuid;
 
--- name: list_observed
--- What was observed, for every VM about which something was.
-SELECT vm_uuid, quarantined, quarantine_reason, fault_count
-FROM vm_observed
+-- name: list_quarantines
+-- The last quarantine of every VM that ever had one.
+SELECT vm_uuid, number, active, reason, since
+FROM vm_quarantine
 ORDER BY vm_uuid;
 
--- name: set_observed
--- Keep what the engine found out about a VM.
-INSERT INTO vm_observed (vm_uuid, quarantined, quarantine_reason, fault_count)
-VALUES (:vm_uuid, :quarantined, :quarantine_reason, :fault_count)
+-- name: set_quarantine
+-- Keep the last quarantine of a VM; without a time it is of now.
+INSERT INTO vm_quarantine (vm_uuid, number, active, reason, since)
+VALUES (:vm_uuid, :number, :active, :reason, coalesce(:since, CURRENT_TIMESTAMP))
 ON CONFLICT (vm_uuid) DO UPDATE SET
-    quarantined = excluded.quarantined,
-    quarantine_reason = excluded.quarantine_reason,
-    fault_count = excluded.fault_count,
-    updated_at = CURRENT_TIMESTAMP;
+    number = excluded.number,
+    active = excluded.active,
+    reason = excluded.reason,
+    since = excluded.since;
 
 -- name: append_audit
 -- Record who asked for what and how it ended.

@@ -2,7 +2,7 @@
 -- Read this one to understand the tables; a test holds both against each other.
 --
 -- Desired rows (pools, vms) say what should be, and only an administrator changes them. Observed
--- rows (vm_observed, audit) say what the daemon found out or did, and live in tables of their own,
+-- rows (vm_quarantine, audit) say what the daemon found out or did, and live in tables of their own,
 -- so that replacing the desired rows never erases them. Times are UTC, 'YYYY-MM-DD HH:MM:SS'.
 
 CREATE TABLE pools (
@@ -33,9 +33,10 @@ CREATE TABLE vms (
     pool_id TEXT REFERENCES pools (pool_id),
     priority INTEGER NOT NULL CHECK (priority IN (0, 1, 2)),
     weight INTEGER NOT NULL DEFAULT 50 CHECK (weight BETWEEN 1 AND 100),
-    -- 0: unlimited, and the configured default.
-    max_jobs_per_sec INTEGER NOT NULL DEFAULT 0 CHECK (max_jobs_per_sec >= 0),
-    max_queue_depth INTEGER NOT NULL DEFAULT 0 CHECK (max_queue_depth >= 0),
+    -- 0: unlimited, as many as max_jobs_per_sec, and the configured default.
+    max_jobs_per_sec INTEGER NOT NULL DEFAULT 0 CHECK (max_jobs_per_sec BETWEEN 0 AND 1000000),
+    max_burst INTEGER NOT NULL DEFAULT 0 CHECK (max_burst BETWEEN 0 AND 1000000),
+    max_queue_depth INTEGER NOT NULL DEFAULT 0 CHECK (max_queue_depth BETWEEN 0 AND 32768),
     -- 'qemu' or 'uid:N': who may connect as this VM.
     peer TEXT NOT NULL DEFAULT 'qemu' CHECK (peer = 'qemu' OR peer GLOB 'uid:[0-9]*'),
     created_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
@@ -79,12 +80,14 @@ BEGIN
     SELECT RAISE(ABORT, 'pools.pool_id: cannot change');
 END;
 
-CREATE TABLE vm_observed (
+-- The last quarantine of a VM that ever had one. The engine's journal has the same number: the higher
+-- one is the truth, and of the same one this row.
+CREATE TABLE vm_quarantine (
     vm_uuid TEXT NOT NULL PRIMARY KEY REFERENCES vms (vm_uuid) ON DELETE CASCADE,
-    quarantined INTEGER NOT NULL DEFAULT 0 CHECK (quarantined IN (0, 1)),
-    quarantine_reason TEXT,
-    fault_count INTEGER NOT NULL DEFAULT 0 CHECK (fault_count >= 0),
-    updated_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
+    number INTEGER NOT NULL CHECK (number BETWEEN 1 AND 4294967295),
+    active INTEGER NOT NULL CHECK (active IN (0, 1)),
+    reason TEXT NOT NULL CHECK (length(reason) BETWEEN 1 AND 255),
+    since TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
 ) STRICT;
 
 -- One row per change, written in the transaction of the change, and one per refusal.

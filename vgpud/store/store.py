@@ -12,7 +12,7 @@ from pathlib import Path
 from vgpud.errors import StoreError
 from vgpud.model.pool import Pool
 from vgpud.model.priority import Priority
-from vgpud.model.vm import PeerRule, Vm, VmObserved
+from vgpud.model.vm import NEVER_QUARANTINED, PeerRule, Quarantine, Vm
 from vgpud.store.database import open_database
 from vgpud.store.queries import load_queries
 
@@ -139,33 +139,48 @@ class Store:
             priority=int(vm.priority),
             weight=vm.weight,
             max_jobs_per_sec=vm.max_jobs_per_sec,
+            max_burst=vm.max_burst,
             max_queue_depth=vm.max_queue_depth,
             peer=str(vm.peer),
         )
 
+    def set_vm_shares(self, vm: Vm) -> None:
+        """Changes weight, rate, burst and depth of a registered VM to what they are in `vm`."""
+        self._write(
+            "set_vm_shares",
+            vm_uuid=vm.vm_uuid,
+            weight=vm.weight,
+            max_jobs_per_sec=vm.max_jobs_per_sec,
+            max_burst=vm.max_burst,
+            max_queue_depth=vm.max_queue_depth,
+        )
+
     def delete_vm(self, vm_uuid: str) -> None:
-        """Forgets a VM and what was observed about it."""
+        """Forgets a VM and its quarantine."""
         self._write("delete_vm", vm_uuid=vm_uuid)
 
-    def list_observed(self) -> dict[str, VmObserved]:
-        """What was observed, by UUID; a VM about which nothing was is absent."""
+    def list_quarantines(self) -> dict[str, Quarantine]:
+        """The last quarantine of each VM by UUID; a VM that never had one is absent."""
         return {
-            row["vm_uuid"]: VmObserved(
-                quarantined=bool(row["quarantined"]),
-                quarantine_reason=row["quarantine_reason"],
-                fault_count=row["fault_count"],
+            row["vm_uuid"]: Quarantine(
+                row["number"], bool(row["active"]), row["reason"], row["since"]
             )
-            for row in self._read("list_observed")
+            for row in self._read("list_quarantines")
         }
 
-    def set_observed(self, vm_uuid: str, observed: VmObserved) -> None:
-        """Keeps what the engine found out about a registered VM."""
+    def get_quarantine(self, vm_uuid: str) -> Quarantine:
+        """The last quarantine of a VM, NEVER_QUARANTINED if it never had one."""
+        return self.list_quarantines().get(vm_uuid, NEVER_QUARANTINED)
+
+    def set_quarantine(self, vm_uuid: str, quarantine: Quarantine) -> None:
+        """Keeps the last quarantine of a registered VM; an empty `since` means now."""
         self._write(
-            "set_observed",
+            "set_quarantine",
             vm_uuid=vm_uuid,
-            quarantined=observed.quarantined,
-            quarantine_reason=observed.quarantine_reason,
-            fault_count=observed.fault_count,
+            number=quarantine.number,
+            active=quarantine.active,
+            reason=quarantine.reason,
+            since=quarantine.since or None,
         )
 
     def append_audit(self, entry: AuditEntry) -> None:
@@ -247,6 +262,7 @@ def _vm(row: sqlite3.Row) -> Vm:
         priority=Priority(row["priority"]),
         weight=row["weight"],
         max_jobs_per_sec=row["max_jobs_per_sec"],
+        max_burst=row["max_burst"],
         max_queue_depth=row["max_queue_depth"],
         peer=peer,
         created_at=row["created_at"],

@@ -9,8 +9,8 @@ from vgpud.control.handlers.context import Context
 from vgpud.model.engine import EngineSnapshot, VmStatus
 from vgpud.model.pool import Pool
 from vgpud.model.priority import Priority
-from vgpud.model.vm import Vm, VmObserved
-from vgpud.protocol.messages import PoolState, PriorityCounts, VmLive, VmState
+from vgpud.model.vm import NEVER_QUARANTINED, Quarantine, Vm
+from vgpud.protocol.messages import PoolState, PriorityCounts, RefusalCount, VmLive, VmState
 
 
 def pool_state(pool: Pool, vms: Iterable[Vm]) -> PoolState:
@@ -33,26 +33,39 @@ def pool_state(pool: Pool, vms: Iterable[Vm]) -> PoolState:
 
 
 def vm_states(context: Context, vms: Iterable[Vm], engine: EngineSnapshot) -> list[VmState]:
-    """The VMs with what was observed of them and with their live numbers of one moment."""
+    """The VMs with their quarantines and with their live numbers of one moment."""
     pools = {pool.pool_id: pool for pool in context.store.list_pools()}
-    observed = context.store.list_observed()
+    quarantines = context.store.list_quarantines()
     return [
-        _vm_state(vm, pools, observed.get(vm.vm_uuid), engine.vms.get(vm.vm_uuid)) for vm in vms
+        _vm_state(vm, pools, quarantines.get(vm.vm_uuid), engine.vms.get(vm.vm_uuid)) for vm in vms
     ]
 
 
 def vm_state(context: Context, vm: Vm) -> VmState:
     """One VM as in `vm_states`."""
     pools = {pool.pool_id: pool for pool in context.store.list_pools()}
-    observed = context.store.list_observed().get(vm.vm_uuid)
-    return _vm_state(vm, pools, observed, context.engine.vm_status(vm.vm_uuid))
+    stored = context.store.get_quarantine(vm.vm_uuid)
+    return _vm_state(vm, pools, stored, context.engine.vm_status(vm.vm_uuid))
+
+
+def last_quarantine(stored: Quarantine | None, of_engine: Quarantine) -> Quarantine:
+    """The later of the two; of the same one what is stored, which an administrator may change."""
+    if stored is None or of_engine.number > stored.number:
+        return of_engine
+    return stored
 
 
 def _vm_state(
-    vm: Vm, pools: Mapping[str, Pool], observed: VmObserved | None, status: VmStatus | None
+    vm: Vm, pools: Mapping[str, Pool], stored: Quarantine | None, status: VmStatus | None
 ) -> VmState:
     pool = pools.get(vm.pool_id) if vm.pool_id is not None else None
-    known = observed or VmObserved()
+    of_engine = status.quarantine if status else NEVER_QUARANTINED
+    last = last_quarantine(stored, of_engine)
+    # The engine forgets a VM's faults when it hears that a quarantine is lifted.
+    lifted_unheard = not last.active and (last.number, False) != (
+        of_engine.number,
+        of_engine.active,
+    )
     return VmState(
         vm_uuid=vm.vm_uuid,
         vm_id=vm.vm_id,
@@ -63,12 +76,20 @@ def _vm_state(
         priority=vm.priority,
         weight=vm.weight,
         max_jobs_per_sec=vm.max_jobs_per_sec,
+        max_burst=vm.max_burst,
         max_queue_depth=vm.max_queue_depth,
         peer=str(vm.peer),
-        quarantined=known.quarantined,
-        quarantine_reason=known.quarantine_reason,
-        fault_count=known.fault_count,
+        quarantined=last.active,
+        quarantine_reason=last.reason if last.active else None,
+        quarantined_since=last.since if last.active else None,
+        fault_count=status.fault_points if status and not lifted_unheard else 0,
         created_at=vm.created_at,
         updated_at=vm.updated_at,
-        live=VmLive(**vars(status)) if status else None,
+        live=_vm_live(status) if status else None,
     )
+
+
+def _vm_live(status: VmStatus) -> VmLive:
+    same = {name: getattr(status, name) for name in VmLive.field_defaults if name != "refused_by"}
+    refused_by = [RefusalCount(reason, count) for reason, count in status.refused_by.items()]
+    return VmLive(**same, refused_by=refused_by)

@@ -46,12 +46,12 @@ def register_vm(context: Context, call: RegisterVm) -> RegisterVmReply:
     )
     pool_for_new_vm(store.get_pool(pool_id), pool_id)
     store.insert_vm(new_vm(wanted, store.get_vm(vm_uuid), store.get_vm_by_id(vm_id)))
-    return RegisterVmReply(vm_state(context, _find(context, vm_uuid, None)))
+    return RegisterVmReply(vm_state(context, find_vm(context, vm_uuid, None)))
 
 
 def show_vm(context: Context, call: ShowVm) -> ShowVmReply:
     """One VM."""
-    return ShowVmReply(vm_state(context, _find(context, call.vm_uuid, call.vm_name)))
+    return ShowVmReply(vm_state(context, find_vm(context, call.vm_uuid, call.vm_name)))
 
 
 def list_vms(context: Context, call: ListVms) -> ListVmsReply:
@@ -68,14 +68,17 @@ def list_vms(context: Context, call: ListVms) -> ListVmsReply:
 
 def remove_vm(context: Context, call: RemoveVm) -> RemoveVmReply:
     """Forgets a VM."""
-    vm = _find(context, call.vm_uuid, call.vm_name)
+    vm = find_vm(context, call.vm_uuid, call.vm_name)
     state = vm_state(context, vm)
     context.store.delete_vm(vm.vm_uuid)
     return RemoveVmReply(state)
 
 
-def _find(context: Context, vm_uuid: str | None, vm_name: str | None) -> Vm:
-    """The VM that a call means, by exactly one of UUID and name."""
+def find_vm(context: Context, vm_uuid: str | None, vm_name: str | None) -> Vm:
+    """The VM that a call means, by exactly one of UUID and name.
+
+    Raises InvalidArgument, VmNotFound or AmbiguousVm.
+    """
     if vm_uuid is not None and vm_name is None:
         canonical = parse_vm_uuid(vm_uuid)
         held = context.store.get_vm(canonical)

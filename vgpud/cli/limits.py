@@ -1,0 +1,123 @@
+"""The commands of weights and limits."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from vgpud.cli.client import Client
+from vgpud.cli.command import Command, Output
+from vgpud.cli.render import limits_line, rate_limit_table, weight_table
+from vgpud.cli.values import whole_number
+from vgpud.cli.vms import named, which_vm
+from vgpud.protocol.messages import (
+    ListVms,
+    ListVmsReply,
+    SetRateLimit,
+    SetRateLimitReply,
+    SetWeight,
+    SetWeightReply,
+)
+
+WEIGHT_MIN = 1
+WEIGHT_MAX = 100
+RATE_MAX = 1_000_000
+DEPTH_MAX = 32_768
+
+
+def _weight_options(parser: ArgumentParser) -> None:
+    which_vm(parser)
+    parser.add_argument(
+        "--weight",
+        type=whole_number(WEIGHT_MIN, WEIGHT_MAX),
+        required=True,
+        metavar="N",
+        help=f"{WEIGHT_MIN} to {WEIGHT_MAX}: its share among the VMs of its pool and priority "
+        "(new VMs have 50)",
+    )
+
+
+def _rate_limit_options(parser: ArgumentParser) -> None:
+    which_vm(parser)
+    parser.add_argument(
+        "--rate",
+        type=whole_number(0, RATE_MAX),
+        metavar="N",
+        help=f"requests per second, 0 to {RATE_MAX}; 0: unlimited",
+    )
+    parser.add_argument(
+        "--burst",
+        type=whole_number(0, RATE_MAX),
+        metavar="N",
+        help=f"requests at once, 0 to {RATE_MAX}; 0: as many as --rate",
+    )
+    parser.add_argument(
+        "--queue-depth",
+        type=whole_number(0, DEPTH_MAX),
+        metavar="N",
+        help=f"requests waiting and running, 0 to {DEPTH_MAX}; 0: the configured default",
+    )
+
+
+def _no_options(parser: ArgumentParser) -> None:
+    """Has none of its own."""
+
+
+def _set_weight(client: Client, options: Namespace) -> Output:
+    call = SetWeight(options.weight, options.vm_uuid, options.vm_name)
+    reply, answer = client.call(call, SetWeightReply)
+    text = f"Scheduler weight for VM {reply.vm.vm_uuid} set to {reply.vm.weight}"
+    return Output(text, answer)
+
+
+def _show_weights(client: Client, options: Namespace) -> Output:
+    reply, answer = client.call(ListVms(), ListVmsReply)
+    return Output(weight_table(reply.vms), answer)
+
+
+def _set_rate_limit(client: Client, options: Namespace) -> Output:
+    call = SetRateLimit(
+        options.vm_uuid, options.vm_name, options.rate, options.burst, options.queue_depth
+    )
+    reply, answer = client.call(call, SetRateLimitReply)
+    return Output(limits_line(reply.vm), answer)
+
+
+def _show_rate_limits(client: Client, options: Namespace) -> Output:
+    reply, answer = client.call(ListVms(), ListVmsReply)
+    return Output(rate_limit_table(reply.vms), answer)
+
+
+COMMANDS = (
+    Command(
+        "set-weight",
+        "set a VM's share among the VMs of its pool and priority",
+        lambda options: f"setting the weight of {named(options)}",
+        _weight_options,
+        _set_weight,
+        "set-weight --vm-name=trainer --weight=80",
+    ),
+    Command(
+        "show-weights",
+        "show the weights of all VMs",
+        lambda _: "reading the weights",
+        _no_options,
+        _show_weights,
+        "show-weights",
+    ),
+    Command(
+        "set-rate-limit",
+        "limit what a VM may ask for; what is left out stays as it is",
+        lambda options: f"limiting {named(options)}",
+        _rate_limit_options,
+        _set_rate_limit,
+        "set-rate-limit --vm-name=trainer --rate=50 --burst=100",
+    ),
+    Command(
+        "show-rate-limits",
+        "show the limits of all VMs, and who is quarantined",
+        lambda _: "reading the rate limits",
+        _no_options,
+        _show_rate_limits,
+        "show-rate-limits",
+    ),
+)
