@@ -74,7 +74,9 @@ def overwrites_entries(guest: Guest, victim: Guest) -> Iterator[None]:
     """Right indices, and entries that change all the time, also while they are read."""
     with guest.ring() as ring:
         entries = ring.page.sq_entries
-        good, bad = Submission(1).pack(), b"\xff" * 64
+        generation = ring.page.generation  # entries of another one are nobody's
+        good = Submission(1, generation=generation).pack()
+        bad = Submission(2**64 - 1, kind=99, reserved1=1, generation=generation).pack()
 
         def flip() -> None:
             for content in (bad, good):
@@ -100,7 +102,7 @@ def overwrites_entries(guest: Guest, victim: Guest) -> Iterator[None]:
 @contextlib.contextmanager
 def consumes_nothing(guest: Guest, victim: Guest) -> Iterator[None]:
     with guest.ring() as ring:
-        entries = ring.page.cq_entries
+        entries = ring.page.sq_entries  # the other half of the completions is for what is urgent
         ring.submit(*map(Submission, range(entries)))
         guest.when(lambda live: live.completed >= entries, "its completion ring is full")
         ring.submit(*map(Submission, range(entries)))
