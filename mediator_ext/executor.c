@@ -185,10 +185,9 @@ static void dispatch(struct request *r, uint64_t now_ns)
     worker_link_put(link, &unit, index);
 }
 
-/* May one more unit be queued behind those of the VM that has the device? It must begin within the
- * quantum, as far as one can tell: eight kernels of 20 ms put in at once would make everybody else wait
- * for 160 ms. units_in_flight bounds the number, unless all of them together are shorter than a
- * hand-over between VMs. */
+/* May one more unit be queued behind those of the VM that has the device? It must be expected to
+ * begin within the quantum: eight kernels of 20 ms put in at once make all others wait for 160 ms.
+ * units_in_flight bounds the number, unless they are all shorter than a hand-over between VMs. */
 static bool may_add(const struct mediator *m, const struct vm *vm, uint64_t now_ns)
 {
     uint64_t ahead_ns = m->device.in_flight * vm->sched.party[SCHED_EXEC].estimate_ns;

@@ -267,8 +267,7 @@ static void listener_ready(struct watch *watch, uint32_t events)
     if (fd == -EAGAIN || fd == -EACCES)
         return;
     if (fd < 0) {
-        /* Behind the spawner's queue: listen() follows. Or short of descriptors or memory. Asking again
-         * at once would spin: on an edge, the next one to connect asks for those before it, too. */
+        /* EBUSY: listen() follows. Short of something: to ask at once would spin, the next asks. */
         reactor_change(s->base.reactor, &s->listener, fd == -EBUSY ? 0 : EPOLLIN | EPOLLET);
         return;
     }

@@ -28,7 +28,8 @@ from vgpud.control.policy import role_policy
 from vgpud.control.server import ControlServer
 from vgpud.descriptors import DescriptorBudget, raise_file_limit
 from vgpud.directories import make_directories
-from vgpud.engine import HostEngine, limits_of
+from vgpud.engine import HostEngine
+from vgpud.engine_limits import limits_of
 from vgpud.errors import (
     ConfigError,
     EngineError,

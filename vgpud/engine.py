@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 from vgpud.config import Config
 from vgpud.descriptors import DescriptorBudget
+from vgpud.engine_limits import limits_of
 from vgpud.engine_status import pool_statuses, vm_status
 from vgpud.errors import EngineError, SpawnerError
 from vgpud.fault_words import as_quarantine, fault_sentence
 from vgpud.mediator import Event, EventType, LayoutMismatchError, Mediator
 from vgpud.model.engine import EngineSnapshot, VmStatus
-from vgpud.model.mediation import EngineLimits, PriorityScope, VmFds, VmIdentity
+from vgpud.model.mediation import VmFds, VmIdentity
 from vgpud.model.pool import Pool
 from vgpud.model.trace import Transport
 from vgpud.model.vm import NEVER_QUARANTINED, PeerRule, Quarantine, Vm
@@ -44,25 +45,6 @@ class _Entry:
     pool_id: str
     pairs: int
     opened_to: int | None = None
-
-
-def limits_of(config: Config) -> EngineLimits:
-    """What of the configuration the engine itself keeps to."""
-    return EngineLimits(
-        max_queued_total=config.vms.max_queued_total,
-        units_in_flight=config.scheduler.units_in_flight,
-        max_builds=config.max_builds,
-        quantum_us=config.scheduler.quantum_us,
-        run_timeout_ms=config.scheduler.run_timeout_ms,
-        build_timeout_ms=config.scheduler.build_timeout_ms,
-        queue_timeout_ms=config.scheduler.queue_timeout_ms,
-        aging_after_ms=config.scheduler.aging_after_ms,
-        aging_share=config.scheduler.aging_share_percent,
-        priority_scope=PriorityScope[config.scheduler.priority_scope.upper()],
-        fault_threshold=config.faults.threshold,
-        fault_half_life_ms=config.faults.half_life_ms,
-        trace_entries=config.trace.entries,
-    )
 
 
 class HostEngine:

@@ -153,8 +153,7 @@ class Reconciler:
             return self.apply()
         vm = self._store.get_vm(vm_uuid)
         if vm is not None:
-            quarantine = self._store.list_quarantines().get(vm_uuid, NEVER_QUARANTINED)
-            self._take_vm((vm, quarantine))
+            self._take_vm((vm, self._store.get_quarantine(vm_uuid)))
         elif vm_uuid in self._vms:
             self._forget_vm(vm_uuid)
         if self._failures:

@@ -35,8 +35,11 @@ LOG_LINES = 150
 
 @pytest.fixture(scope="module")
 def abused_vgpud() -> Iterator[RunningDaemon]:
-    """A daemon that has served somebody, so that it is as large as it gets in peace."""
-    with running_vgpud() as daemon:
+    """A daemon that has served somebody, so that it is as large as it gets in peace.
+
+    It quarantines nobody: an abuse goes on until it is left.
+    """
+    with running_vgpud({"faults": {"threshold": 0}}) as daemon:
         guest = register(daemon)
         guest.warm_up()
         with guest.ring() as ring:

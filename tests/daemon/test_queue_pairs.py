@@ -115,7 +115,7 @@ def test_a_process_that_breaks_its_pair_stops_no_other(paired: Guest) -> None:
 
 def test_a_pair_whose_completions_nobody_reads_stops_no_other(paired: Guest) -> None:
     with paired.ring() as ring:
-        entries = ring.page.cq_entries
+        entries = ring.page.sq_entries
         ring.submit(*map(Submission, range(entries)), pair=0)
         paired.when(lambda live: live.completed >= entries, "pair 0 is full of completions")
         ring.submit(*map(Submission, range(entries)), pair=0)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests import ring_abi
-from tests.daemon.abuse import scribble
+from tests.daemon.abuse_ring import scribble
 from tests.daemon.guests import Guest, register
 from tests.daemon_under_test import RunningDaemon, running_vgpud
 from tests.ring_abi import Kind, PairState, Status, Submission, op_alloc, op_nop

@@ -50,6 +50,7 @@ LAYERS = {
     "vgpud.known_device": "supply",
     "vgpud.descriptors": "supply",
     "vgpud.engine": "supply",
+    "vgpud.engine_limits": "supply",
     "vgpud.engine_status": "supply",
     "vgpud.trace_feed": "supply",
     "vgpud.reconcile": "reconcile",

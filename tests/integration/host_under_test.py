@@ -16,7 +16,8 @@ from tests.integration.spawner_under_test import ROOT, WAIT_S, Service
 from tests.stub_client import StubClient
 from vgpud.config import Config, config_from_document
 from vgpud.descriptors import DescriptorBudget, raise_file_limit
-from vgpud.engine import HostEngine, limits_of
+from vgpud.engine import HostEngine
+from vgpud.engine_limits import limits_of
 from vgpud.mediator import Mediator
 from vgpud.model.pool import Pool
 from vgpud.model.priority import Priority

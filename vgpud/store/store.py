@@ -12,7 +12,7 @@ from pathlib import Path
 from vgpud.errors import StoreError
 from vgpud.model.pool import Pool
 from vgpud.model.priority import Priority
-from vgpud.model.vm import PeerRule, Quarantine, Vm
+from vgpud.model.vm import NEVER_QUARANTINED, PeerRule, Quarantine, Vm
 from vgpud.store.database import open_database
 from vgpud.store.queries import load_queries
 
@@ -167,6 +167,10 @@ class Store:
             )
             for row in self._read("list_quarantines")
         }
+
+    def get_quarantine(self, vm_uuid: str) -> Quarantine:
+        """The last quarantine of a VM, NEVER_QUARANTINED if it never had one."""
+        return self.list_quarantines().get(vm_uuid, NEVER_QUARANTINED)
 
     def set_quarantine(self, vm_uuid: str, quarantine: Quarantine) -> None:
         """Keeps the last quarantine of a registered VM; an empty `since` means now."""

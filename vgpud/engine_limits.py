@@ -1,0 +1,25 @@
+"""From the configuration to the limits that the C engine keeps to; no I/O."""
+
+from __future__ import annotations
+
+from vgpud.config import Config
+from vgpud.model.mediation import EngineLimits, PriorityScope
+
+
+def limits_of(config: Config) -> EngineLimits:
+    """What of the configuration the engine itself keeps to."""
+    return EngineLimits(
+        max_queued_total=config.vms.max_queued_total,
+        units_in_flight=config.scheduler.units_in_flight,
+        max_builds=config.max_builds,
+        quantum_us=config.scheduler.quantum_us,
+        run_timeout_ms=config.scheduler.run_timeout_ms,
+        build_timeout_ms=config.scheduler.build_timeout_ms,
+        queue_timeout_ms=config.scheduler.queue_timeout_ms,
+        aging_after_ms=config.scheduler.aging_after_ms,
+        aging_share=config.scheduler.aging_share_percent,
+        priority_scope=PriorityScope[config.scheduler.priority_scope.upper()],
+        fault_threshold=config.faults.threshold,
+        fault_half_life_ms=config.faults.half_life_ms,
+        trace_entries=config.trace.entries,
+    )
