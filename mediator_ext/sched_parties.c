@@ -36,6 +36,23 @@ static void join(struct scheduler *s, struct sched_heap *heap, uint64_t virtual_
     sched_heap_insert(heap, turn);
 }
 
+/* A debt in virtual time, at another weight: so much time of the lane is as much as before. */
+static uint64_t debt_at(uint64_t debt, uint32_t weight, uint32_t new_weight)
+{
+    return debt / new_weight * weight + debt % new_weight * weight / new_weight;
+}
+
+static void reweigh(struct sched_heap *heap, uint64_t virtual_time, struct sched_node *turn,
+                    uint32_t weight, uint32_t new_weight)
+{
+    uint64_t debt = sched_later(turn->key, virtual_time) - virtual_time;
+
+    if (debt == 0)
+        return;
+    turn->key = virtual_time + debt_at(debt, weight, new_weight);
+    sched_heap_rekey(heap, turn);
+}
+
 static bool slot_competes(const struct scheduler *s, const struct sched_pool_lane *pl, int slot)
 {
     if (s->config.scope == SCHED_SCOPE_GLOBAL)
@@ -88,6 +105,7 @@ void scheduler_init(struct scheduler *s, const struct sched_config *config)
 {
     memset(s, 0, sizeof(*s));
     s->config = *config;
+    s->next_order = 1;
 }
 
 /** scheduler_free() - Release the heaps of pools; pools must have been removed */
@@ -143,6 +161,7 @@ int scheduler_pool_add(struct scheduler *s, struct sched_pool *pool, uint32_t we
                 return -ENOMEM;
         }
     memset(pool, 0, sizeof(*pool));
+    pool->number = s->next_order++;
     pool->weight = weight;
     pool->enabled = enabled;
     for (int lane = 0; lane < SCHED_LANES; lane++)
@@ -158,6 +177,10 @@ int scheduler_pool_add(struct scheduler *s, struct sched_pool *pool, uint32_t we
 /** scheduler_pool_set() - Change weight and state; queued units stay where they are */
 void scheduler_pool_set(struct scheduler *s, struct sched_pool *pool, uint32_t weight, bool enabled)
 {
+    for (int lane = 0; lane < SCHED_LANES; lane++)
+        for (int slot = 0; slot < SCHED_CLASSES; slot++)
+            reweigh(&s->lane[lane].turns[slot], s->lane[lane].virtual_time[slot],
+                    &pool->lane[lane].turn[slot], pool->weight, weight);
     pool->weight = weight;
     pool->enabled = enabled;
     for (int lane = 0; lane < SCHED_LANES; lane++)
@@ -206,6 +229,31 @@ static int level_reserve(struct sched_level *level)
                : 0;
 }
 
+static void vm_reweigh(struct sched_vm *vm, uint32_t weight)
+{
+    for (int lane = 0; vm->pool && lane < SCHED_LANES; lane++) {
+        struct sched_level *level = sched_level_of(vm, lane);
+
+        reweigh(&level->turns, level->virtual_time, &vm->party[lane].turn, vm->weight, weight);
+    }
+    for (int lane = 0; !vm->pool && lane < SCHED_LANES; lane++) /* its key is all debt */
+        vm->party[lane].turn.key = debt_at(vm->party[lane].turn.key, vm->weight, weight);
+    vm->weight = weight;
+}
+
+/* Leave the level, with a key that is all debt. */
+static void vm_leave(struct scheduler *s, struct sched_vm *vm, enum sched_lane lane)
+{
+    struct sched_party *party = &vm->party[lane];
+    struct sched_level *level = sched_level_of(vm, lane);
+
+    sched_heap_remove(&level->turns, &party->turn);
+    sched_heap_remove(&level->waiting, &party->age);
+    pool_update(s, vm->pool, lane);
+    level->turns.members--;
+    party->turn.key = sched_later(party->turn.key, level->virtual_time) - level->virtual_time;
+}
+
 /**
  * scheduler_vm_set() - Put a VM into a pool and class, with a weight; what it has queued follows
  * @pool: NULL = none: its units wait and are never picked
@@ -219,33 +267,22 @@ int scheduler_vm_set(struct scheduler *s, struct sched_vm *vm, struct sched_pool
 {
     bool moves = vm->pool != pool || vm->class != class;
 
-    if (!moves) {
-        vm->weight = weight;
-        return 0;
-    }
-    for (int lane = 0; pool && lane < SCHED_LANES; lane++)
+    for (int lane = 0; moves && pool && lane < SCHED_LANES; lane++)
         if (level_reserve(&pool->lane[lane].level[class]))
             return -ENOMEM;
+    vm_reweigh(vm, weight);
+    if (!moves)
+        return 0;
     for (int lane = 0; lane < SCHED_LANES; lane++) {
-        struct sched_party *party = &vm->party[lane];
-        uint64_t debt = party->turn.key;
-
-        if (vm->pool) {
-            struct sched_level *old = sched_level_of(vm, lane);
-
-            sched_heap_remove(&old->turns, &party->turn);
-            sched_heap_remove(&old->waiting, &party->age);
-            pool_update(s, vm->pool, lane);
-            old->turns.members--;
-            debt = sched_later(party->turn.key, old->virtual_time) - old->virtual_time;
-        }
-        party->turn.key = debt + (pool ? pool->lane[lane].level[class].virtual_time : 0);
-        if (pool)
+        if (vm->pool)
+            vm_leave(s, vm, lane);
+        if (pool) {
+            vm->party[lane].turn.key += pool->lane[lane].level[class].virtual_time;
             pool->lane[lane].level[class].turns.members++;
+        }
     }
     vm->pool = pool;
     vm->class = class;
-    vm->weight = weight;
     for (int lane = 0; lane < SCHED_LANES; lane++)
         sched_vm_update(s, vm, lane);
     return 0;

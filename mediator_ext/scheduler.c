@@ -18,7 +18,9 @@
  *
  * A VM that changes class or pool takes its debt with it, S - V of the level it leaves, as virtual
  * time of two levels cannot be compared; the bare S could lock it out for as long as the old level
- * was ahead of the new one.
+ * was ahead of the new one. A party whose weight changes owes the same time as before: S - V is
+ * scaled by old / new weight. At the bare S, a VM that has just paid for a long unit at weight 1
+ * would wait a hundred times as long as at weight 100, which it has now.
  *
  * Tags are nanoseconds << TAG_SHIFT, divided by the weight, and compared by signed difference, so
  * that they may wrap around.
@@ -59,8 +61,9 @@ static void estimate_update(struct sched_party *party, uint64_t cost_ns)
 }
 
 /*
- * Replace what was charged at pick by what it cost, at the weights of now. A VM that has moved since
- * then still pays what is missing, but gets nothing back: where it is now, nothing was taken from it.
+ * Replace what was charged at pick by what it cost, at the weights of now, to which the tags have been
+ * scaled. A VM that has moved since then still pays what is missing, but gets nothing back: where it
+ * is now, nothing was taken from it.
  */
 static void settle(struct scheduler *s, struct sched_unit *unit, uint64_t cost_ns, uint64_t now_ns)
 {
@@ -70,8 +73,9 @@ static void settle(struct scheduler *s, struct sched_unit *unit, uint64_t cost_n
 
     if (pool) {
         struct sched_level *level = sched_level_of(vm, lane);
-        bool moved = unit->charged && unit->charged != level;
-        uint64_t step = tag_step(cost_ns, vm->weight) - unit->charged_vm;
+        bool moved = unit->charged_pool &&
+                     (unit->charged_pool != pool->number || unit->charged_class != vm->class);
+        uint64_t step = tag_step(cost_ns, vm->weight) - tag_step(unit->charged_ns, vm->weight);
 
         if (!moved || (int64_t)step > 0)
             charge(&level->turns, &vm->party[lane].turn, step);
@@ -79,7 +83,7 @@ static void settle(struct scheduler *s, struct sched_unit *unit, uint64_t cost_n
             uint8_t slot = unit->charged_slot;
 
             charge(&s->lane[lane].turns[slot], &pool->lane[lane].turn[slot],
-                   tag_step(cost_ns, pool->weight) - unit->charged_pool);
+                   tag_step(cost_ns, pool->weight) - tag_step(unit->charged_ns, pool->weight));
             sched_aging_settled(s, pool, lane, unit->aged, unit->charged_ns, cost_ns);
         }
         sched_aging_served(level, &vm->party[lane], now_ns);
@@ -109,11 +113,10 @@ static struct sched_unit *take_from(struct scheduler *s, struct sched_vm *vm, en
 
     time_passes(&level->virtual_time, &level->turns);
     time_passes(&s->lane[lane].virtual_time[slot], pools);
-    unit->charged = level;
+    unit->charged_pool = pool->number;
+    unit->charged_class = vm->class;
     unit->charged_slot = slot;
     unit->charged_ns = party->estimate_ns;
-    unit->charged_vm = tag_step(party->estimate_ns, vm->weight);
-    unit->charged_pool = tag_step(party->estimate_ns, pool->weight);
     unit->picked_lane = (uint8_t)lane;
     unit->aged = aged;
 
@@ -122,8 +125,8 @@ static struct sched_unit *take_from(struct scheduler *s, struct sched_vm *vm, en
     if (lane != SCHED_EXEC)
         stream->held = true;
     party->ready = stream->ready_next;
-    charge(&level->turns, &party->turn, unit->charged_vm);
-    charge(pools, &pool->lane[lane].turn[slot], unit->charged_pool);
+    charge(&level->turns, &party->turn, tag_step(unit->charged_ns, vm->weight));
+    charge(pools, &pool->lane[lane].turn[slot], tag_step(unit->charged_ns, pool->weight));
     if (aged)
         sched_aging_picked(s, pool, lane, unit->charged_ns);
     sched_aging_served(level, party, now_ns);
@@ -134,9 +137,8 @@ static struct sched_unit *take_from(struct scheduler *s, struct sched_vm *vm, en
 static void charge_nothing(struct sched_unit *unit, struct sched_stream *stream)
 {
     unit->stream = stream;
-    unit->charged = NULL;
-    unit->charged_ns = unit->charged_vm = unit->charged_pool = 0;
-    unit->charged_slot = 0;
+    unit->charged_pool = unit->charged_ns = 0;
+    unit->charged_class = unit->charged_slot = 0;
     unit->aged = false;
 }
 

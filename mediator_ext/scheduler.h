@@ -68,13 +68,12 @@ struct sched_unit {
     uint64_t seq;        /* order within the stream, set by the caller */
     uint64_t arrival_ns; /* set by the caller */
     /* What the pick has charged, by estimate, and where: completion corrects it. */
-    struct sched_level *charged; /* NULL = nothing yet */
+    uint64_t charged_pool; /* its number, 0 = nothing was charged yet */
     uint64_t charged_ns;
-    uint64_t charged_vm; /* virtual time */
-    uint64_t charged_pool;
     uint32_t waits; /* what it waits for besides its turn: it does not compete before that is 0 */
     uint8_t lane;   /* enum sched_lane */
     uint8_t picked_lane;
+    uint8_t charged_class;
     uint8_t charged_slot; /* of the pool's places, see struct sched_pool_lane */
     bool aged;            /* it was picked because it had waited too long */
     bool settled;         /* an instant that needs nothing, not even its pool */
@@ -124,6 +123,7 @@ struct sched_pool_lane {
 
 struct sched_pool {
     struct sched_pool *next; /* of the scheduler's */
+    uint64_t number;         /* no other pool ever has it, whatever becomes of this one's memory */
     struct sched_pool_lane lane[SCHED_LANES];
     uint32_t weight;
     bool enabled;
@@ -139,7 +139,7 @@ struct scheduler {
     struct sched_config config;
     struct sched_pool *pools;
     struct sched_pools lane[SCHED_LANES];
-    uint64_t next_order;
+    uint64_t next_order; /* never 0 */
 };
 
 /* Set-up: may allocate; 0 or -ENOMEM, and on failure nothing has changed. */

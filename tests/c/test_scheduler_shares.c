@@ -222,14 +222,59 @@ static void test_moves(void)
     CASE("a new weight counts from the next unit on");
     CHECK(scheduler_vm_set(&bench.s, &mover.vm, &bench.b, SCHED_LOW, 10) == 0);
     CHECK(scheduler_vm_set(&bench.s, &stayer.vm, &bench.b, SCHED_LOW, 90) == 0);
-    for (int i = 0; i < 20; i++)
-        serve(&bench); /* what was charged at the old weight */
     mover.served_ns = stayer.served_ns = 0;
     for (int i = 0; i < 1000; i++)
         serve(&bench);
     CHECK(fair(&mover, 10, &stayer, 90));
     tenant_leave(&bench, &mover);
     tenant_leave(&bench, &stayer);
+    bench_free(&bench);
+}
+
+/* Serve one long unit of @t, at whatever weight, then give it 100; how long until its next one? */
+static uint64_t wait_after_raise(struct bench *bench, struct tenant *t, struct tenant *other,
+                                 bool of_pool)
+{
+    struct sched_unit *unit;
+    uint64_t before_ns;
+
+    do {
+        unit = scheduler_pick(&bench->s, SCHED_EXEC, 0);
+        scheduler_complete(&bench->s, unit, tenant_of(unit) == t ? 100000000 : 1000000, 0);
+        push(bench, tenant_of(unit), 0, SCHED_EXEC);
+    } while (tenant_of(unit) != t);
+    if (of_pool)
+        scheduler_pool_set(&bench->s, t->vm.pool, 100, true);
+    else
+        CHECK(scheduler_vm_set(&bench->s, &t->vm, t->vm.pool, SCHED_MEDIUM, 100) == 0);
+    before_ns = other->served_ns;
+    while (serve(bench) != t)
+        ;
+    return other->served_ns - before_ns;
+}
+
+static void test_raised_weight(void)
+{
+    struct bench bench;
+    struct tenant raised, other;
+
+    CASE("a VM that has paid for a long unit at weight 1 waits by its new weight, when it has one");
+    bench_init(&bench);
+    tenant_init(&bench, &raised, &bench.a, SCHED_MEDIUM, 1);
+    tenant_init(&bench, &other, &bench.a, SCHED_MEDIUM, 100);
+    raised.job_ns = other.job_ns = 1000000;
+    for (int i = 0; i < 2; i++) {
+        push(&bench, &raised, 0, SCHED_EXEC);
+        push(&bench, &other, 0, SCHED_EXEC);
+    }
+    CHECK(wait_after_raise(&bench, &raised, &other, false) <= 103000000);
+    CASE("a pool does so too");
+    CHECK(scheduler_vm_set(&bench.s, &other.vm, &bench.b, SCHED_MEDIUM, 50) == 0);
+    scheduler_pool_set(&bench.s, &bench.a, 1, true);
+    scheduler_pool_set(&bench.s, &bench.b, 100, true);
+    CHECK(wait_after_raise(&bench, &raised, &other, true) <= 103000000);
+    tenant_leave(&bench, &raised);
+    tenant_leave(&bench, &other);
     bench_free(&bench);
 }
 
@@ -256,10 +301,23 @@ static void test_moves_in_flight(void)
     scheduler_complete(&bench.s, unit, 1000, 0); /* and now it was short */
     CHECK((int64_t)(bench.b.lane[SCHED_EXEC].turn[0].key - before) >= 0);
 
+    CASE("nor to a pool that was made in the same place when its own was gone");
+    CHECK(scheduler_vm_set(&bench.s, &mover.vm, &bench.a, SCHED_MEDIUM, 50) == 0);
+    push(&bench, &mover, 0, SCHED_EXEC);
+    unit = scheduler_pick(&bench.s, SCHED_EXEC, 0);
+    CHECK(scheduler_vm_set(&bench.s, &mover.vm, NULL, SCHED_MEDIUM, 50) == 0);
+    scheduler_pool_remove(&bench.s, &bench.a);
+    CHECK(scheduler_pool_add(&bench.s, &bench.a, 50, true) == 0);
+    CHECK(scheduler_vm_set(&bench.s, &mover.vm, &bench.a, SCHED_MEDIUM, 50) == 0);
+    before = bench.a.lane[SCHED_EXEC].turn[0].key;
+    scheduler_complete(&bench.s, unit, 1000, 0);
+    CHECK((int64_t)(bench.a.lane[SCHED_EXEC].turn[0].key - before) >= 0);
+    CHECK(scheduler_vm_set(&bench.s, &mover.vm, &bench.b, SCHED_MEDIUM, 50) == 0);
+
     CASE("a weight that changes with a unit in flight does not turn its correction into credit");
     push(&bench, &mover, 0, SCHED_EXEC);
-    before = mover.vm.party[SCHED_EXEC].turn.key;
     CHECK(scheduler_vm_set(&bench.s, &mover.vm, &bench.b, SCHED_MEDIUM, 100) == 0);
+    before = mover.vm.party[SCHED_EXEC].turn.key;
     unit = scheduler_pick(&bench.s, SCHED_EXEC, 0);
     CHECK(scheduler_vm_set(&bench.s, &mover.vm, &bench.b, SCHED_MEDIUM, 1) == 0);
     scheduler_complete(&bench.s, unit, 1000, 0);
@@ -277,6 +335,7 @@ int main(void)
     test_charging();
     test_wrap_around();
     test_moves();
+    test_raised_weight();
     test_moves_in_flight();
     return check_done();
 }
