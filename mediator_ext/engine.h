@@ -2,8 +2,9 @@
  * engine.h - The engine's own structures, shared by its parts
  *
  * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, faults.c, quarantine.c,
- * executor.c, workers.c, own_limits.c, queue_timeout.c, completion.c, recover.c and nobody else. All of it belongs to the reactor thread, but for
- * `events` (event_ring.h) and `control` (control.h), which say themselves who may touch what.
+ * executor.c, workers.c, own_limits.c, queue_timeout.c, completion.c, recover.c, recording.c and
+ * nobody else. All of it belongs to the reactor thread, but for `events` (event_ring.h), `recorder`
+ * (recorder.h) and `control` (control.h), which say themselves who may touch what.
  */
 #ifndef VGPUD_ENGINE_H
 #define VGPUD_ENGINE_H
@@ -18,6 +19,7 @@
 #include "journal.h"
 #include "mediator.h"
 #include "reactor.h"
+#include "recorder.h"
 #include "scheduler.h"
 #include "transport.h"
 #include "worker_link.h"
@@ -118,6 +120,7 @@ struct mediator {
     struct reactor reactor;
     struct scheduler scheduler;
     struct event_ring events;
+    struct recorder recorder;
     struct interrupter interrupter;
     struct closer closer;
     struct control control;
@@ -251,6 +254,9 @@ const struct journal_timeline *timelines_find(const struct vm *vm, uint32_t qp, 
 /* urgent.c */
 enum vgpu_status urgent_admit(struct vm *vm, uint32_t *retry_after_us);
 void urgent_run(struct request *r);
+
+/* recording.c */
+void recording_free(struct mediator *m);
 
 /* recover.c */
 int recover(struct vm *vm);

@@ -12,6 +12,13 @@ static inline uint64_t sched_later(uint64_t a, uint64_t b)
     return (int64_t)(a - b) > 0 ? a : b;
 }
 
+/** sched_tell() - Tell who listens of a call that has taken effect: sched_tell(s, .type = ..., ...) */
+#define sched_tell(s, ...)                                                                         \
+    do {                                                                                           \
+        if (__builtin_expect((s)->tap != NULL, 0))                                                 \
+            (s)->tap((s)->tap_argument, (s), &(struct sched_call){__VA_ARGS__});                   \
+    } while (0)
+
 /* sched_heap.c */
 void sched_node_init(struct sched_node *node, void *owner);
 bool sched_node_in_heap(const struct sched_node *node);

@@ -103,7 +103,8 @@ void sched_fifo_remove(struct sched_stream *stream, struct sched_unit *unit)
 }
 
 /** scheduler_stream_init() - An empty stream of @vm */
-void scheduler_stream_init(struct sched_stream *stream, struct sched_vm *vm)
+void scheduler_stream_init(struct scheduler *s, struct sched_stream *stream, struct sched_vm *vm)
 {
     *stream = (struct sched_stream){.vm = vm, .ready_lane = SCHED_LANES};
+    sched_tell(s, .type = SCHED_CALL_STREAM_INIT, .vm = vm, .stream = stream);
 }

@@ -153,6 +153,7 @@ void scheduler_push(struct scheduler *s, struct sched_stream *stream, struct sch
     charge_nothing(unit, stream);
     sched_fifo_insert_after(stream, stream->tail, unit);
     sched_stream_update(s, stream);
+    sched_tell(s, .type = SCHED_CALL_PUSH, .unit = unit);
 }
 
 /** scheduler_satisfied() - One of the things that a queued unit waits for has happened */
@@ -160,6 +161,7 @@ void scheduler_satisfied(struct scheduler *s, struct sched_unit *unit)
 {
     unit->waits--;
     sched_stream_update(s, unit->stream);
+    sched_tell(s, .type = SCHED_CALL_SATISFIED, .unit = unit);
 }
 
 /** scheduler_settle() - A queued unit is not to run: it keeps its place, and needs but to come to the head */
@@ -169,6 +171,7 @@ void scheduler_settle(struct scheduler *s, struct sched_unit *unit)
     unit->waits = 0;
     unit->settled = true;
     sched_stream_update(s, unit->stream);
+    sched_tell(s, .type = SCHED_CALL_SETTLE, .unit = unit);
 }
 
 /** scheduler_adopt() - A unit that was picked before this scheduler was there; nothing is charged yet */
@@ -182,6 +185,7 @@ void scheduler_adopt(struct scheduler *s, struct sched_stream *stream, struct sc
     stream->in_flight++;
     stream->held = true; /* what else was in flight with it is not known yet */
     sched_stream_update(s, stream);
+    sched_tell(s, .type = SCHED_CALL_ADOPT, .unit = unit, .lane = lane);
 }
 
 /**
@@ -196,12 +200,14 @@ void scheduler_return(struct scheduler *s, struct sched_unit *unit, uint64_t cos
     struct sched_unit *before = NULL;
 
     settle(s, unit, cost_ns, now_ns);
+    charge_nothing(unit, stream);
     for (struct sched_unit *at = stream->head; at && (int64_t)(at->seq - unit->seq) < 0;
          at = at->next)
         before = at;
     sched_fifo_insert_after(stream, before, unit);
     stream->held = stream->in_flight > 0;
     sched_stream_update(s, stream);
+    sched_tell(s, .type = SCHED_CALL_RETURN, .unit = unit, .cost_ns = cost_ns, .now_ns = now_ns);
 }
 
 static int top_class(const struct sched_pool_lane *lane)
@@ -213,12 +219,7 @@ static int top_class(const struct sched_pool_lane *lane)
     return class;
 }
 
-/**
- * scheduler_pick() - The unit that is to be served next in a lane
- *
- * Return: the unit, taken out of its stream and charged by estimate, or NULL: nothing can be served
- */
-struct sched_unit *scheduler_pick(struct scheduler *s, enum sched_lane lane, uint64_t now_ns)
+static struct sched_unit *pick(struct scheduler *s, enum sched_lane lane, uint64_t now_ns)
 {
     const struct sched_heap *pools = s->lane[lane].turns;
     struct sched_pool *pool;
@@ -235,6 +236,19 @@ struct sched_unit *scheduler_pick(struct scheduler *s, enum sched_lane lane, uin
     if (aged)
         return take_from(s, aged, lane, now_ns, true);
     return take_from(s, pool->lane[lane].level[class].turns.at[0]->owner, lane, now_ns, false);
+}
+
+/**
+ * scheduler_pick() - The unit that is to be served next in a lane
+ *
+ * Return: the unit, taken out of its stream and charged by estimate, or NULL: nothing can be served
+ */
+struct sched_unit *scheduler_pick(struct scheduler *s, enum sched_lane lane, uint64_t now_ns)
+{
+    struct sched_unit *unit = pick(s, lane, now_ns);
+
+    sched_tell(s, .type = SCHED_CALL_PICK, .lane = lane, .unit = unit, .now_ns = now_ns);
+    return unit;
 }
 
 /* Does anybody wait who comes before @vm whatever the tags say? */
@@ -256,10 +270,14 @@ static bool higher_class_waits(const struct scheduler *s, const struct sched_vm 
 struct sched_unit *scheduler_pick_more(struct scheduler *s, enum sched_lane lane,
                                        struct sched_vm *vm, uint64_t now_ns)
 {
-    if (!sched_node_in_heap(&vm->party[lane].turn) || !vm->pool->enabled ||
-        higher_class_waits(s, vm, lane))
-        return NULL;
-    return take_from(s, vm, lane, now_ns, false);
+    struct sched_unit *unit = NULL;
+
+    if (sched_node_in_heap(&vm->party[lane].turn) && vm->pool->enabled &&
+        !higher_class_waits(s, vm, lane))
+        unit = take_from(s, vm, lane, now_ns, false);
+    sched_tell(s, .type = SCHED_CALL_PICK_MORE, .lane = lane, .vm = vm, .unit = unit,
+               .now_ns = now_ns);
+    return unit;
 }
 
 /**
@@ -272,12 +290,15 @@ struct sched_unit *scheduler_take_instant(struct scheduler *s, struct sched_stre
     struct sched_unit *unit = stream->head;
     struct sched_pool *pool = stream->vm->pool;
 
-    if (!unit || unit->lane != SCHED_INSTANT || unit->waits || stream->in_flight)
-        return NULL;
-    if (!unit->settled && (!pool || !pool->enabled))
-        return NULL;
-    sched_fifo_remove(stream, unit);
-    sched_stream_update(s, stream);
+    if (unit && (unit->lane != SCHED_INSTANT || unit->waits || stream->in_flight))
+        unit = NULL;
+    if (unit && !unit->settled && (!pool || !pool->enabled))
+        unit = NULL;
+    if (unit) {
+        sched_fifo_remove(stream, unit);
+        sched_stream_update(s, stream);
+    }
+    sched_tell(s, .type = SCHED_CALL_TAKE_INSTANT, .stream = stream, .unit = unit);
     return unit;
 }
 
@@ -296,6 +317,7 @@ void scheduler_complete(struct scheduler *s, struct sched_unit *unit, uint64_t c
     if (stream->in_flight == 0)
         stream->held = false;
     sched_stream_update(s, stream);
+    sched_tell(s, .type = SCHED_CALL_COMPLETE, .unit = unit, .cost_ns = cost_ns, .now_ns = now_ns);
 }
 
 /** scheduler_cancel() - Take out a unit that is queued, not picked */
@@ -305,4 +327,5 @@ void scheduler_cancel(struct scheduler *s, struct sched_unit *unit)
 
     sched_fifo_remove(stream, unit);
     sched_stream_update(s, stream);
+    sched_tell(s, .type = SCHED_CALL_CANCEL, .unit = unit);
 }

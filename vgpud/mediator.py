@@ -1,8 +1,8 @@
 """The C engine in Python: typed calls, values instead of pointers, errors instead of codes.
 
-The only importer of the extension. Every method takes effect between two events of the engine's
-reactor and returns within a turn of it, far below a millisecond, so it may be called in the event
-loop. Errors are EngineError with what was attempted.
+The only importer of the extension; simulate.py has it from here. Every method takes effect between
+two events of the engine's reactor and returns within a turn of it, far below a millisecond, so it
+may be called in the event loop. Errors are EngineError with what was attempted.
 """
 
 from __future__ import annotations
@@ -158,6 +158,11 @@ class Mediator:
         """Stop, and release everything; this object is of no use any more."""
         lib.mediator_free(self._m)
         self._m = ffi.NULL
+
+    @property
+    def pointer(self) -> Any:
+        """The engine itself, for a recording of it (simulate.py)."""
+        return self._m
 
     def drain(self, *, cancel: bool) -> None:
         """Take and dispatch nothing more; with `cancel` answer what is queued CANCELLED."""

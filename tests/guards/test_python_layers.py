@@ -30,6 +30,7 @@ LAYERS = {
     "vgpud.store": "store",
     "vgpud._mediator": "extension",
     "vgpud.mediator": "mediator",
+    "vgpud.simulate": "mediator",
     "vgpud.spawner": "spawner",
     "vgpud.inventory": "inventory",
     # What the engine lives on: files of VMs, workers, the device they will use.
