@@ -2,9 +2,10 @@
  * engine.h - The engine's own structures, shared by its parts
  *
  * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, faults.c, quarantine.c,
- * executor.c, workers.c, own_limits.c, queue_timeout.c, completion.c, recover.c, recording.c and
- * nobody else. All of it belongs to the reactor thread, but for `events` (event_ring.h), `recorder`
- * (recorder.h) and `control` (control.h), which say themselves who may touch what.
+ * executor.c, workers.c, own_limits.c, queue_timeout.c, completion.c, recover.c, recording.c,
+ * explain.c and nobody else. All of it belongs to the reactor thread, but for `events`
+ * (event_ring.h), `recorder` (recorder.h) and `control` (control.h), which say themselves who may
+ * touch what.
  */
 #ifndef VGPUD_ENGINE_H
 #define VGPUD_ENGINE_H

@@ -245,6 +245,36 @@ struct mediator_record {
     uint64_t value[3];
 };
 
+/* Why a queued request is not served now: the first of these that holds it. */
+enum mediator_hold {
+    MEDIATOR_HOLD_NOTHING = 0, /* it is next in its lane */
+    MEDIATOR_HOLD_NO_POOL = 1, /* its VM belongs to none */
+    MEDIATOR_HOLD_POOL_DISABLED = 2,
+    MEDIATOR_HOLD_NO_WORKER = 3, /* nobody is there to do its VM's work in that lane */
+    MEDIATOR_HOLD_WAITS = 4,     /* for something besides its turn */
+    MEDIATOR_HOLD_STREAM = 5,    /* requests of its own stream stand before it */
+    MEDIATOR_HOLD_IN_FLIGHT = 6, /* what its stream has out must come back first */
+    MEDIATOR_HOLD_CLASS = 7,     /* a higher priority is served first */
+    MEDIATOR_HOLD_POOLS = 8,     /* other pools are ahead */
+    MEDIATOR_HOLD_VMS = 9,       /* other VMs of its priority are ahead */
+    MEDIATOR_HOLD_AGED = 10,     /* a lower priority has waited too long, and is served first */
+    MEDIATOR_HOLD_STREAMS = 11,  /* other streams of its VM have their turn before it */
+    MEDIATOR_HOLD_DRAINING = 12, /* nothing is served any more */
+};
+
+struct mediator_explanation {
+    uint32_t hold; /* enum mediator_hold */
+    uint32_t lane; /* 0 device, 1 build, 2 nothing but its turn */
+    uint64_t seq;  /* of the request: order of acceptance within its VM */
+    uint64_t waited_ns;
+    uint64_t wait_ns;      /* from now on; UINT64_MAX = nobody can say */
+    uint64_t units_ahead;  /* requests of whomever that are to be served before it */
+    uint32_t stream_ahead; /* those of its own stream among them */
+    uint32_t vms_ahead;
+    uint32_t pools_ahead;
+    uint32_t running; /* units that are out in that lane, of whomever */
+};
+
 /* Sizes of the two memfds of a VM. Pure. */
 uint64_t mediator_journal_bytes(uint32_t slots);
 uint64_t mediator_ring_bytes(uint32_t pairs, uint32_t entries, uint64_t data_bytes);
@@ -313,6 +343,12 @@ int mediator_vm_layout(struct mediator *m, uint32_t handle, uint64_t out[5]);
 
 int mediator_vm_stats(struct mediator *m, uint32_t handle, struct mediator_vm_stats *out);
 int mediator_stats(struct mediator *m, struct mediator_stats *out);
+
+/* Why a queued request of a VM waits: the one of @seq, UINT64_MAX = the oldest. The estimate takes
+ * units to cost what their VM's did lately, and nothing new to come; see sched_explain.c. Looks at
+ * every VM of the pools concerned. -ENOENT: no such VM, -ENODATA: nothing (of that seq) is queued. */
+int mediator_explain(struct mediator *m, uint32_t handle, uint64_t seq,
+                     struct mediator_explanation *out);
 
 /* Begin a recording with room for at least so many unread records, at most 1048576, besides the
  * state: -EINVAL, -EALREADY, -ENOMEM. Takes some 100 ns of the reactor for each queued request. */

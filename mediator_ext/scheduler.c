@@ -22,7 +22,7 @@
  * scaled by old / new weight. At the bare S, a VM that has just paid for a long unit at weight 1
  * would wait a hundred times as long as at weight 100, which it has now.
  *
- * Tags are nanoseconds << TAG_SHIFT, divided by the weight, and compared by signed difference, so
+ * Tags are nanoseconds << SCHED_TAG_SHIFT, divided by the weight, and compared by signed difference, so
  * that they may wrap around.
  *
  * Lanes are independent instances of all this over the same streams. A stream competes in the lane
@@ -31,17 +31,11 @@
  * was in flight has come back; so order inside a stream survives pipelining.
  *
  * The parts: sched_streams.c (which streams are ready), sched_parties.c (who competes),
- * sched_aging.c, sched_heap.c.
+ * sched_aging.c, sched_heap.c, and sched_explain.c, which decides nothing.
  */
 #include "sched_parts.h"
 
-#define TAG_SHIFT      8
 #define ESTIMATE_SHIFT 3 /* an estimate moves by an eighth of its error */
-
-static uint64_t tag_step(uint64_t cost_ns, uint32_t weight)
-{
-    return (cost_ns << TAG_SHIFT) / weight;
-}
 
 /* ---- charging ---- */
 
@@ -75,7 +69,8 @@ static void settle(struct scheduler *s, struct sched_unit *unit, uint64_t cost_n
         struct sched_level *level = sched_level_of(vm, lane);
         bool moved = unit->charged_pool &&
                      (unit->charged_pool != pool->number || unit->charged_class != vm->class);
-        uint64_t step = tag_step(cost_ns, vm->weight) - tag_step(unit->charged_ns, vm->weight);
+        uint64_t step =
+            sched_tag_step(cost_ns, vm->weight) - sched_tag_step(unit->charged_ns, vm->weight);
 
         if (!moved || (int64_t)step > 0)
             charge(&level->turns, &vm->party[lane].turn, step);
@@ -83,7 +78,8 @@ static void settle(struct scheduler *s, struct sched_unit *unit, uint64_t cost_n
             uint8_t slot = unit->charged_slot;
 
             charge(&s->lane[lane].turns[slot], &pool->lane[lane].turn[slot],
-                   tag_step(cost_ns, pool->weight) - tag_step(unit->charged_ns, pool->weight));
+                   sched_tag_step(cost_ns, pool->weight) -
+                       sched_tag_step(unit->charged_ns, pool->weight));
             sched_aging_settled(s, pool, lane, unit->aged, unit->charged_ns, cost_ns);
         }
         sched_aging_served(level, &vm->party[lane], now_ns);
@@ -125,8 +121,8 @@ static struct sched_unit *take_from(struct scheduler *s, struct sched_vm *vm, en
     if (lane != SCHED_EXEC)
         stream->held = true;
     party->ready = stream->ready_next;
-    charge(&level->turns, &party->turn, tag_step(unit->charged_ns, vm->weight));
-    charge(pools, &pool->lane[lane].turn[slot], tag_step(unit->charged_ns, pool->weight));
+    charge(&level->turns, &party->turn, sched_tag_step(unit->charged_ns, vm->weight));
+    charge(pools, &pool->lane[lane].turn[slot], sched_tag_step(unit->charged_ns, pool->weight));
     if (aged)
         sched_aging_picked(s, pool, lane, unit->charged_ns);
     sched_aging_served(level, party, now_ns);
@@ -219,20 +215,34 @@ static int top_class(const struct sched_pool_lane *lane)
     return class;
 }
 
-static struct sched_unit *pick(struct scheduler *s, enum sched_lane lane, uint64_t now_ns)
+/**
+ * sched_front() - The pool that is to be served next, and its class, before what has waited too long
+ *
+ * Return: the pool, or NULL: nobody competes
+ */
+struct sched_pool *sched_front(const struct scheduler *s, enum sched_lane lane, int *class)
 {
     const struct sched_heap *pools = s->lane[lane].turns;
     struct sched_pool *pool;
-    struct sched_vm *aged;
-    int slot = s->config.scope == SCHED_SCOPE_GLOBAL ? SCHED_HIGH : 0, class;
+    int slot = s->config.scope == SCHED_SCOPE_GLOBAL ? SCHED_HIGH : 0;
 
     while (slot >= 0 && pools[slot].count == 0)
         slot--;
     if (slot < 0)
         return NULL;
     pool = pools[slot].at[0]->owner;
-    class = s->config.scope == SCHED_SCOPE_GLOBAL ? slot : top_class(&pool->lane[lane]);
-    aged = sched_aging_pick(s, pool, lane, class, now_ns);
+    *class = s->config.scope == SCHED_SCOPE_GLOBAL ? slot : top_class(&pool->lane[lane]);
+    return pool;
+}
+
+static struct sched_unit *pick(struct scheduler *s, enum sched_lane lane, uint64_t now_ns)
+{
+    int class;
+    struct sched_pool *pool = sched_front(s, lane, &class);
+    struct sched_vm *aged = pool ? sched_aging_pick(s, pool, lane, class, now_ns) : NULL;
+
+    if (!pool)
+        return NULL;
     if (aged)
         return take_from(s, aged, lane, now_ns, true);
     return take_from(s, pool->lane[lane].level[class].turns.at[0]->owner, lane, now_ns, false);
@@ -251,9 +261,8 @@ struct sched_unit *scheduler_pick(struct scheduler *s, enum sched_lane lane, uin
     return unit;
 }
 
-/* Does anybody wait who comes before @vm whatever the tags say? */
-static bool higher_class_waits(const struct scheduler *s, const struct sched_vm *vm,
-                               enum sched_lane lane)
+/** sched_higher_waits() - Does anybody wait who comes before @vm whatever the tags say? */
+bool sched_higher_waits(const struct scheduler *s, const struct sched_vm *vm, enum sched_lane lane)
 {
     for (int class = vm->class + 1; class < SCHED_CLASSES; class++)
         if (s->config.scope == SCHED_SCOPE_GLOBAL ? s->lane[lane].turns[class].count
@@ -273,7 +282,7 @@ struct sched_unit *scheduler_pick_more(struct scheduler *s, enum sched_lane lane
     struct sched_unit *unit = NULL;
 
     if (sched_node_in_heap(&vm->party[lane].turn) && vm->pool->enabled &&
-        !higher_class_waits(s, vm, lane))
+        !sched_higher_waits(s, vm, lane))
         unit = take_from(s, vm, lane, now_ns, false);
     sched_tell(s, .type = SCHED_CALL_PICK_MORE, .lane = lane, .vm = vm, .unit = unit,
                .now_ns = now_ns);

@@ -85,6 +85,7 @@ struct sched_stream {
     struct sched_unit *head, *tail;
     struct sched_stream *ready_next, *ready_prev; /* ring of ready streams of its VM and lane */
     struct sched_vm *vm;
+    uint32_t queued;
     uint32_t in_flight; /* picked and not yet completed or returned */
     uint8_t ready_lane; /* SCHED_LANES when not ready */
     bool held;          /* a unit came back unfinished: nothing is picked before in_flight is 0 */
@@ -182,6 +183,36 @@ struct scheduler {
     sched_tap_fn *tap;   /* NULL = none */
     void *tap_argument;
 };
+
+/* Why a queued unit is not served now: the first of these that holds it. */
+enum sched_hold {
+    SCHED_HOLD_NOTHING = 0, /* it is next in its lane */
+    SCHED_HOLD_NO_POOL = 1, /* its VM belongs to none */
+    SCHED_HOLD_POOL_DISABLED = 2,
+    SCHED_HOLD_BLOCKED = 3,   /* nobody is there to do its VM's work in that lane */
+    SCHED_HOLD_WAITS = 4,     /* for something besides its turn */
+    SCHED_HOLD_STREAM = 5,    /* units of its own stream stand before it */
+    SCHED_HOLD_IN_FLIGHT = 6, /* what its stream has in flight must come back first */
+    SCHED_HOLD_CLASS = 7,     /* a higher class is served first */
+    SCHED_HOLD_POOLS = 8,     /* other pools are ahead */
+    SCHED_HOLD_VMS = 9,       /* other VMs of its class are ahead */
+    SCHED_HOLD_AGED = 10,     /* a lower class has waited too long, and is served first */
+    SCHED_HOLD_STREAMS = 11,  /* other streams of its VM have their turn before it */
+};
+
+#define SCHED_UNKNOWN_NS UINT64_MAX
+
+struct sched_explanation {
+    enum sched_hold hold;
+    uint32_t stream_ahead; /* units of its stream that stand before it */
+    uint32_t pools_ahead;  /* that are to be served before it */
+    uint32_t vms_ahead;    /* of its pool, or with scope global of its class and above */
+    uint64_t units_ahead;  /* of all parties, those of its own VM too */
+    uint64_t wait_ns;      /* until its turn, or SCHED_UNKNOWN_NS; see sched_explain.c */
+};
+
+void scheduler_explain(const struct scheduler *s, const struct sched_unit *unit, uint64_t now_ns,
+                       struct sched_explanation *out);
 
 /* Who listens to all calls from now on; NULL = nobody. */
 void scheduler_tap(struct scheduler *s, sched_tap_fn *tap, void *argument);

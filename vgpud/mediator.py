@@ -15,6 +15,7 @@ from typing import Any
 
 from vgpud import _mediator
 from vgpud.errors import EngineError
+from vgpud.model.explanation import Explanation, Hold
 from vgpud.model.mediation import (
     EngineCounters,
     EngineLimits,
@@ -31,6 +32,7 @@ lib: Any = _mediator.lib
 
 MAX_PAIRS = 64
 EVENTS_AT_ONCE = 512
+UNKNOWN = 2**64 - 1
 
 
 class Lane(IntEnum):
@@ -286,6 +288,30 @@ class Mediator:
         _check(
             lib.mediator_worker_refused(self._m, handle, lane, round(retry_s * 1_000_000)),
             f"refuse a worker to VM {handle}",
+        )
+
+    # --- why ----------------------------------------------------------------------------------
+
+    def explain(self, handle: int, seq: int | None = None) -> Explanation | None:
+        """Why a queued request of a VM waits: that of `seq`, without one the oldest.
+
+        None when nothing, or nothing of that number, is queued.
+        """
+        e = ffi.new("struct mediator_explanation *")
+        rc = lib.mediator_explain(self._m, handle, UNKNOWN if seq is None else seq, e)
+        if rc == -errno.ENODATA:
+            return None
+        _check(rc, f"explain what VM {handle} waits for")
+        return Explanation(
+            hold=Hold(e.hold),
+            seq=e.seq,
+            waited_ns=e.waited_ns,
+            wait_ns=None if e.wait_ns == UNKNOWN else e.wait_ns,
+            units_ahead=e.units_ahead,
+            stream_ahead=e.stream_ahead,
+            vms_ahead=e.vms_ahead,
+            pools_ahead=e.pools_ahead,
+            running=e.running,
         )
 
     # --- numbers ------------------------------------------------------------------------------
