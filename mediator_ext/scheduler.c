@@ -107,6 +107,7 @@ static struct sched_unit *take_from(struct scheduler *s, struct sched_vm *vm, en
     uint8_t slot = sched_slot(s, vm->class);
     struct sched_heap *pools = &s->lane[lane].turns[slot];
 
+    __builtin_prefetch(unit->next); /* the next head: far away in memory when much is queued */
     time_passes(&level->virtual_time, &level->turns);
     time_passes(&s->lane[lane].virtual_time[slot], pools);
     unit->charged_pool = pool->number;
@@ -116,16 +117,16 @@ static struct sched_unit *take_from(struct scheduler *s, struct sched_vm *vm, en
     unit->picked_lane = (uint8_t)lane;
     unit->aged = aged;
 
-    sched_fifo_remove(stream, unit);
-    stream->in_flight++;
-    if (lane != SCHED_EXEC)
-        stream->held = true;
     party->ready = stream->ready_next;
     charge(&level->turns, &party->turn, sched_tag_step(unit->charged_ns, vm->weight));
     charge(pools, &pool->lane[lane].turn[slot], sched_tag_step(unit->charged_ns, pool->weight));
     if (aged)
         sched_aging_picked(s, pool, lane, unit->charged_ns);
     sched_aging_served(level, party, now_ns);
+    sched_fifo_remove(stream, unit);
+    stream->in_flight++;
+    if (lane != SCHED_EXEC)
+        stream->held = true;
     sched_stream_update(s, stream);
     return unit;
 }
