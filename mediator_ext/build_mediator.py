@@ -1,7 +1,7 @@
 """How the C engine becomes the Python extension vgpud._mediator (cffi, API mode, stable ABI).
 
-mediator.h is the contract, written once: what Python may call stands in it between two marker
-comments, and is cut out of it here. setup.py names `ffibuilder` to setuptools.
+The contract is written once, in the headers below: what Python may call stands in each between two
+marker comments, and is cut out of it here. setup.py names `ffibuilder` to setuptools.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from cffi import FFI
 
 EXT = Path(__file__).resolve().parent
+CONTRACT = ("mediator.h", "mediator_record.h")
 BEGIN = "/* cffi:begin */"
 END = "/* cffi:end */"
 
@@ -23,11 +24,11 @@ def cdef_of(header: str) -> str:
     Raises ValueError when a marker is missing, stands twice or in the wrong order.
     """
     if header.count(BEGIN) != 1 or header.count(END) != 1:
-        raise ValueError(f"mediator.h needs exactly one {BEGIN} and one {END}")
+        raise ValueError(f"the contract needs exactly one {BEGIN} and one {END} in a header")
     _, _, rest = header.partition(BEGIN)
     part, end, _ = rest.partition(END)
     if not end:
-        raise ValueError(f"mediator.h: {END} stands before {BEGIN}")
+        raise ValueError(f"{END} stands before {BEGIN}")
     return part
 
 
@@ -37,12 +38,13 @@ def engine_sources() -> list[str]:
 
 
 def make_ffibuilder() -> FFI:
-    """The builder setuptools runs; reads mediator.h, compiles nothing itself."""
+    """The builder setuptools runs; reads the contract, compiles nothing itself."""
     builder = FFI()
-    builder.cdef(cdef_of((EXT / "mediator.h").read_text()))
+    for header in CONTRACT:
+        builder.cdef(cdef_of((EXT / header).read_text()))
     builder.set_source(
         "vgpud._mediator",
-        '#include "mediator.h"',
+        "".join(f'#include "{header}"\n' for header in CONTRACT),
         sources=engine_sources(),
         include_dirs=["mediator_ext"],
         define_macros=[("_GNU_SOURCE", None)],

@@ -3,9 +3,9 @@
  *
  * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, faults.c, quarantine.c,
  * executor.c, workers.c, builders.c, own_limits.c, queue_timeout.c, completion.c, timelines.c,
- * urgent.c, recover.c, held_connections.c, account.c, snapshot.c, trace.c and nobody else. All of it
- * belongs to the reactor thread, but for `events` (event_ring.h) and `control` (control.h), which say
- * themselves who may touch what.
+ * urgent.c, recover.c, held_connections.c, account.c, snapshot.c, trace.c, recording.c, explain.c and
+ * nobody else. All of it belongs to the reactor thread, but for `events` (event_ring.h), `recorder`
+ * (recorder.h) and `control` (control.h), which say themselves who may touch what.
  */
 #ifndef VGPUD_ENGINE_H
 #define VGPUD_ENGINE_H
@@ -22,6 +22,7 @@
 #include "journal.h"
 #include "mediator.h"
 #include "reactor.h"
+#include "recorder.h"
 #include "scheduler.h"
 #include "trace.h"
 #include "transport.h"
@@ -146,6 +147,7 @@ struct mediator {
     struct scheduler scheduler;
     struct event_ring events;
     struct trace trace;
+    struct recorder recorder;
     struct interrupter interrupter;
     struct closer closer;
     struct control control;
@@ -292,6 +294,9 @@ const struct journal_timeline *timelines_find(const struct vm *vm, uint32_t qp, 
 /* urgent.c */
 enum vgpu_status urgent_admit(struct vm *vm, uint32_t *retry_after_us);
 void urgent_run(struct request *r);
+
+/* recording.c */
+void recording_free(struct mediator *m);
 
 /* recover.c */
 int recover(struct vm *vm);

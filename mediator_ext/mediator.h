@@ -11,7 +11,8 @@
  * engine's from then on, also when the call fails: then they are closed. Times are CLOCK_MONOTONIC
  * nanoseconds unless a name says otherwise.
  *
- * The part between the two markers is what cffi reads: plain declarations only.
+ * The part between the two markers is what cffi reads: plain declarations only. What it takes to
+ * record and to simulate is in mediator_record.h, which is the rest of the contract.
  */
 #ifndef VGPUD_MEDIATOR_H
 #define VGPUD_MEDIATOR_H
@@ -267,6 +268,36 @@ struct mediator_trace_cursor {
     uint32_t follow; /* when nothing is left, MEDIATOR_TRACED follows with the next entry */
 };
 
+/* Why a queued request is not served now: the first of these that holds it. */
+enum mediator_hold {
+    MEDIATOR_HOLD_NOTHING = 0, /* it is next in its lane */
+    MEDIATOR_HOLD_NO_POOL = 1, /* its VM belongs to none */
+    MEDIATOR_HOLD_POOL_DISABLED = 2,
+    MEDIATOR_HOLD_NO_WORKER = 3, /* nobody is there to do its VM's work in that lane */
+    MEDIATOR_HOLD_WAITS = 4,     /* for something besides its turn */
+    MEDIATOR_HOLD_STREAM = 5,    /* requests of its own stream stand before it */
+    MEDIATOR_HOLD_IN_FLIGHT = 6, /* what its stream has out must come back first */
+    MEDIATOR_HOLD_CLASS = 7,     /* a higher priority is served first */
+    MEDIATOR_HOLD_POOLS = 8,     /* other pools are ahead */
+    MEDIATOR_HOLD_VMS = 9,       /* other VMs of its priority are ahead */
+    MEDIATOR_HOLD_AGED = 10,     /* a lower priority has waited too long, and is served first */
+    MEDIATOR_HOLD_STREAMS = 11,  /* other streams of its VM have their turn before it */
+    MEDIATOR_HOLD_DRAINING = 12, /* nothing is served any more */
+};
+
+struct mediator_explanation {
+    uint32_t hold; /* enum mediator_hold */
+    uint32_t lane; /* 0 device, 1 build, 2 nothing but its turn */
+    uint64_t seq;  /* of the request: order of acceptance within its VM */
+    uint64_t waited_ns;
+    uint64_t wait_ns;      /* from now on; UINT64_MAX = nobody can say */
+    uint64_t units_ahead;  /* requests of whomever that are to be served before it */
+    uint32_t stream_ahead; /* those of its own stream among them */
+    uint32_t vms_ahead;
+    uint32_t pools_ahead;
+    uint32_t running; /* units that are out in that lane, of whomever */
+};
+
 /* Sizes of the two memfds of a VM. Pure. */
 uint64_t mediator_journal_bytes(uint32_t slots);
 uint64_t mediator_ring_bytes(uint32_t pairs, uint32_t entries, uint64_t data_bytes);
@@ -347,6 +378,12 @@ int mediator_stats(struct mediator *m, struct mediator_stats *out);
 int mediator_trace_seek(struct mediator *m, struct mediator_trace_cursor *cursor, uint32_t count);
 int mediator_trace_read(struct mediator *m, struct mediator_trace_cursor *cursor,
                         struct mediator_trace *out, uint32_t max);
+
+/* Why a queued request of a VM waits: the one of @seq, UINT64_MAX = the oldest. The estimate takes
+ * units to cost what their VM's did lately, and nothing new to come; see sched_explain.c. Looks at
+ * every VM of the pools concerned. -ENOENT: no such VM, -ENODATA: nothing (of that seq) is queued. */
+int mediator_explain(struct mediator *m, uint32_t handle, uint64_t seq,
+                     struct mediator_explanation *out);
 /* cffi:end */
 
 #endif

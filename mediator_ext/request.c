@@ -268,7 +268,7 @@ struct stream *stream_get(struct vm *vm, const struct journal_slot *slot)
         return NULL;
     i = (uint32_t)__builtin_ctzll(~vm->streams_used);
     stream = &vm->stream[i];
-    scheduler_stream_init(&stream->sched, &vm->sched);
+    scheduler_stream_init(&vm->mediator->scheduler, &stream->sched, &vm->sched);
     stream->key = key;
     vm->streams_used |= 1ull << i;
     return stream;

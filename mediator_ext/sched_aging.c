@@ -94,6 +94,55 @@ struct sched_vm *sched_aging_pick(struct scheduler *s, struct sched_pool *pool,
     return best ? best->owner : NULL;
 }
 
+/* As oldest(), but nothing is mended: all are looked at. */
+static const struct sched_node *oldest_as_is(const struct sched_level *level, enum sched_lane lane,
+                                             uint64_t *key)
+{
+    const struct sched_node *found = NULL;
+
+    for (uint32_t i = 0; i < level->waiting.count; i++) {
+        const struct sched_node *node = level->waiting.at[i];
+        const struct sched_vm *vm = node->owner;
+        uint64_t since_ns = sched_waits_since(&vm->party[lane]);
+
+        if (since_ns < node->key)
+            since_ns = node->key;
+        if (!found || since_ns < *key || (since_ns == *key && node->order < found->order)) {
+            found = node;
+            *key = since_ns;
+        }
+    }
+    return found;
+}
+
+/**
+ * sched_aging_would_pick() - What sched_aging_pick() would return now; looks at all, changes nothing
+ */
+const struct sched_vm *sched_aging_would_pick(const struct scheduler *s,
+                                              const struct sched_pool *pool, enum sched_lane lane,
+                                              int top, uint64_t now_ns)
+{
+    bool global = s->config.scope == SCHED_SCOPE_GLOBAL;
+    const struct sched_node *best = NULL;
+    uint64_t best_key = 0, key = 0;
+
+    if (s->config.aging_share == 0 ||
+        (global ? s->lane[lane].aging_ns : pool->lane[lane].aging_ns) < 0)
+        return NULL;
+    for (const struct sched_pool *each = s->pools; each; each = each->next)
+        for (int class = 0; (global ? each->enabled : each == pool) && class < top; class++) {
+            const struct sched_node *node =
+                oldest_as_is(&each->lane[lane].level[class], lane, &key);
+
+            if (node && now_ns >= key && now_ns - key >= s->config.aging_after_ns &&
+                (!best || key < best_key)) {
+                best = node;
+                best_key = key;
+            }
+        }
+    return best ? best->owner : NULL;
+}
+
 /** sched_aging_picked() - An aged unit was picked: charge what it will cost, by estimate */
 void sched_aging_picked(struct scheduler *s, struct sched_pool *pool, enum sched_lane lane,
                         uint64_t estimate_ns)

@@ -25,7 +25,8 @@ bool sched_node_in_heap(const struct sched_node *node)
     return node->index != SCHED_NOT_IN_HEAP;
 }
 
-static bool comes_before(const struct sched_node *a, const struct sched_node *b)
+/** sched_comes_before() - Is @a to be served before @b? */
+bool sched_comes_before(const struct sched_node *a, const struct sched_node *b)
 {
     int64_t diff = (int64_t)(a->key - b->key);
 
@@ -42,7 +43,7 @@ static void heap_up(struct sched_heap *heap, uint32_t i)
 {
     struct sched_node *node = heap->at[i];
 
-    while (i > 0 && comes_before(node, heap->at[(i - 1) / 2])) {
+    while (i > 0 && sched_comes_before(node, heap->at[(i - 1) / 2])) {
         heap_put(heap, i, heap->at[(i - 1) / 2]);
         i = (i - 1) / 2;
     }
@@ -58,9 +59,9 @@ static void heap_down(struct sched_heap *heap, uint32_t i)
 
         if (child >= heap->count)
             break;
-        if (child + 1 < heap->count && comes_before(heap->at[child + 1], heap->at[child]))
+        if (child + 1 < heap->count && sched_comes_before(heap->at[child + 1], heap->at[child]))
             child++;
-        if (!comes_before(heap->at[child], node))
+        if (!sched_comes_before(heap->at[child], node))
             break;
         heap_put(heap, i, heap->at[child]);
         i = child;

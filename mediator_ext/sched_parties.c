@@ -136,12 +136,20 @@ static void change_scope(struct scheduler *s, uint32_t scope)
     }
 }
 
+/** scheduler_tap() - Who listens to all calls from now on; NULL = nobody */
+void scheduler_tap(struct scheduler *s, sched_tap_fn *tap, void *argument)
+{
+    s->tap = tap;
+    s->tap_argument = argument;
+}
+
 /** scheduler_set_config() - Change how it decides; takes effect at the next pick */
 void scheduler_set_config(struct scheduler *s, const struct sched_config *config)
 {
     if (config->scope != s->config.scope)
         change_scope(s, config->scope);
     s->config = *config;
+    sched_tell(s, .type = SCHED_CALL_CONFIG);
 }
 
 /**
@@ -171,6 +179,7 @@ int scheduler_pool_add(struct scheduler *s, struct sched_pool *pool, uint32_t we
         }
     pool->next = s->pools;
     s->pools = pool;
+    sched_tell(s, .type = SCHED_CALL_POOL_ADD, .pool = pool);
     return 0;
 }
 
@@ -185,6 +194,7 @@ void scheduler_pool_set(struct scheduler *s, struct sched_pool *pool, uint32_t w
     pool->enabled = enabled;
     for (int lane = 0; lane < SCHED_LANES; lane++)
         pool_update(s, pool, lane);
+    sched_tell(s, .type = SCHED_CALL_POOL_SET, .pool = pool);
 }
 
 /** scheduler_pool_remove() - Take out a pool that no VM belongs to any more */
@@ -205,10 +215,11 @@ void scheduler_pool_remove(struct scheduler *s, struct sched_pool *pool)
             free(pool->lane[lane].level[class].waiting.at);
         }
     }
+    sched_tell(s, .type = SCHED_CALL_POOL_REMOVE, .pool = pool);
 }
 
 /** scheduler_vm_init() - A VM without a pool; give it one with scheduler_vm_set() */
-void scheduler_vm_init(struct sched_vm *vm)
+void scheduler_vm_init(struct scheduler *s, struct sched_vm *vm)
 {
     memset(vm, 0, sizeof(*vm));
     vm->weight = SCHED_WEIGHT_MAX / 2;
@@ -217,6 +228,7 @@ void scheduler_vm_init(struct sched_vm *vm)
         sched_node_init(&vm->party[lane].turn, vm);
         sched_node_init(&vm->party[lane].age, vm);
     }
+    sched_tell(s, .type = SCHED_CALL_VM_INIT, .vm = vm);
 }
 
 static int level_reserve(struct sched_level *level)
@@ -254,6 +266,24 @@ static void vm_leave(struct scheduler *s, struct sched_vm *vm, enum sched_lane l
     party->turn.key = sched_later(party->turn.key, level->virtual_time) - level->virtual_time;
 }
 
+/* There is room for it. */
+static void vm_move(struct scheduler *s, struct sched_vm *vm, struct sched_pool *pool,
+                    uint8_t class)
+{
+    for (int lane = 0; lane < SCHED_LANES; lane++) {
+        if (vm->pool)
+            vm_leave(s, vm, lane);
+        if (pool) {
+            vm->party[lane].turn.key += pool->lane[lane].level[class].virtual_time;
+            pool->lane[lane].level[class].turns.members++;
+        }
+    }
+    vm->pool = pool;
+    vm->class = class;
+    for (int lane = 0; lane < SCHED_LANES; lane++)
+        sched_vm_update(s, vm, lane);
+}
+
 /**
  * scheduler_vm_set() - Put a VM into a pool and class, with a weight; what it has queued follows
  * @pool: NULL = none: its units wait and are never picked
@@ -271,20 +301,9 @@ int scheduler_vm_set(struct scheduler *s, struct sched_vm *vm, struct sched_pool
         if (level_reserve(&pool->lane[lane].level[class]))
             return -ENOMEM;
     vm_reweigh(vm, weight);
-    if (!moves)
-        return 0;
-    for (int lane = 0; lane < SCHED_LANES; lane++) {
-        if (vm->pool)
-            vm_leave(s, vm, lane);
-        if (pool) {
-            vm->party[lane].turn.key += pool->lane[lane].level[class].virtual_time;
-            pool->lane[lane].level[class].turns.members++;
-        }
-    }
-    vm->pool = pool;
-    vm->class = class;
-    for (int lane = 0; lane < SCHED_LANES; lane++)
-        sched_vm_update(s, vm, lane);
+    if (moves)
+        vm_move(s, vm, pool, class);
+    sched_tell(s, .type = SCHED_CALL_VM_SET, .vm = vm);
     return 0;
 }
 
@@ -294,4 +313,5 @@ void scheduler_vm_block(struct scheduler *s, struct sched_vm *vm, enum sched_lan
 {
     vm->party[lane].blocked = blocked;
     sched_vm_update(s, vm, lane);
+    sched_tell(s, .type = SCHED_CALL_VM_BLOCK, .vm = vm, .lane = lane);
 }

@@ -86,6 +86,7 @@ void sched_fifo_insert_after(struct sched_stream *stream, struct sched_unit *bef
         unit->next->prev = unit;
     else
         stream->tail = unit;
+    stream->queued++;
 }
 
 /** sched_fifo_remove() - Take a unit out of its stream */
@@ -100,10 +101,12 @@ void sched_fifo_remove(struct sched_stream *stream, struct sched_unit *unit)
     else
         stream->tail = unit->prev;
     unit->next = unit->prev = NULL;
+    stream->queued--;
 }
 
 /** scheduler_stream_init() - An empty stream of @vm */
-void scheduler_stream_init(struct sched_stream *stream, struct sched_vm *vm)
+void scheduler_stream_init(struct scheduler *s, struct sched_stream *stream, struct sched_vm *vm)
 {
     *stream = (struct sched_stream){.vm = vm, .ready_lane = SCHED_LANES};
+    sched_tell(s, .type = SCHED_CALL_STREAM_INIT, .vm = vm, .stream = stream);
 }

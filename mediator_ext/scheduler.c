@@ -22,7 +22,7 @@
  * scaled by old / new weight. At the bare S, a VM that has just paid for a long unit at weight 1
  * would wait a hundred times as long as at weight 100, which it has now.
  *
- * Tags are nanoseconds << TAG_SHIFT, divided by the weight, and compared by signed difference, so
+ * Tags are nanoseconds << SCHED_TAG_SHIFT, divided by the weight, and compared by signed difference, so
  * that they may wrap around.
  *
  * Lanes are independent instances of all this over the same streams. A stream competes in the lane
@@ -31,17 +31,11 @@
  * was in flight has come back; so order inside a stream survives pipelining.
  *
  * The parts: sched_streams.c (which streams are ready), sched_parties.c (who competes),
- * sched_aging.c, sched_heap.c.
+ * sched_aging.c, sched_heap.c, and sched_explain.c, which decides nothing.
  */
 #include "sched_parts.h"
 
-#define TAG_SHIFT      8
 #define ESTIMATE_SHIFT 3 /* an estimate moves by an eighth of its error */
-
-static uint64_t tag_step(uint64_t cost_ns, uint32_t weight)
-{
-    return (cost_ns << TAG_SHIFT) / weight;
-}
 
 /* ---- charging ---- */
 
@@ -75,7 +69,8 @@ static void settle(struct scheduler *s, struct sched_unit *unit, uint64_t cost_n
         struct sched_level *level = sched_level_of(vm, lane);
         bool moved = unit->charged_pool &&
                      (unit->charged_pool != pool->number || unit->charged_class != vm->class);
-        uint64_t step = tag_step(cost_ns, vm->weight) - tag_step(unit->charged_ns, vm->weight);
+        uint64_t step =
+            sched_tag_step(cost_ns, vm->weight) - sched_tag_step(unit->charged_ns, vm->weight);
 
         if (!moved || (int64_t)step > 0)
             charge(&level->turns, &vm->party[lane].turn, step);
@@ -83,7 +78,8 @@ static void settle(struct scheduler *s, struct sched_unit *unit, uint64_t cost_n
             uint8_t slot = unit->charged_slot;
 
             charge(&s->lane[lane].turns[slot], &pool->lane[lane].turn[slot],
-                   tag_step(cost_ns, pool->weight) - tag_step(unit->charged_ns, pool->weight));
+                   sched_tag_step(cost_ns, pool->weight) -
+                       sched_tag_step(unit->charged_ns, pool->weight));
             sched_aging_settled(s, pool, lane, unit->aged, unit->charged_ns, cost_ns);
         }
         sched_aging_served(level, &vm->party[lane], now_ns);
@@ -111,6 +107,7 @@ static struct sched_unit *take_from(struct scheduler *s, struct sched_vm *vm, en
     uint8_t slot = sched_slot(s, vm->class);
     struct sched_heap *pools = &s->lane[lane].turns[slot];
 
+    __builtin_prefetch(unit->next); /* the next head: far away in memory when much is queued */
     time_passes(&level->virtual_time, &level->turns);
     time_passes(&s->lane[lane].virtual_time[slot], pools);
     unit->charged_pool = pool->number;
@@ -120,16 +117,16 @@ static struct sched_unit *take_from(struct scheduler *s, struct sched_vm *vm, en
     unit->picked_lane = (uint8_t)lane;
     unit->aged = aged;
 
+    party->ready = stream->ready_next;
+    charge(&level->turns, &party->turn, sched_tag_step(unit->charged_ns, vm->weight));
+    charge(pools, &pool->lane[lane].turn[slot], sched_tag_step(unit->charged_ns, pool->weight));
+    if (aged)
+        sched_aging_picked(s, pool, lane, unit->charged_ns);
+    sched_aging_served(level, party, now_ns);
     sched_fifo_remove(stream, unit);
     stream->in_flight++;
     if (lane != SCHED_EXEC)
         stream->held = true;
-    party->ready = stream->ready_next;
-    charge(&level->turns, &party->turn, tag_step(unit->charged_ns, vm->weight));
-    charge(pools, &pool->lane[lane].turn[slot], tag_step(unit->charged_ns, pool->weight));
-    if (aged)
-        sched_aging_picked(s, pool, lane, unit->charged_ns);
-    sched_aging_served(level, party, now_ns);
     sched_stream_update(s, stream);
     return unit;
 }
@@ -153,6 +150,7 @@ void scheduler_push(struct scheduler *s, struct sched_stream *stream, struct sch
     charge_nothing(unit, stream);
     sched_fifo_insert_after(stream, stream->tail, unit);
     sched_stream_update(s, stream);
+    sched_tell(s, .type = SCHED_CALL_PUSH, .unit = unit);
 }
 
 /** scheduler_satisfied() - One of the things that a queued unit waits for has happened */
@@ -160,6 +158,7 @@ void scheduler_satisfied(struct scheduler *s, struct sched_unit *unit)
 {
     unit->waits--;
     sched_stream_update(s, unit->stream);
+    sched_tell(s, .type = SCHED_CALL_SATISFIED, .unit = unit);
 }
 
 /** scheduler_settle() - A queued unit is not to run: it only keeps its place */
@@ -169,6 +168,7 @@ void scheduler_settle(struct scheduler *s, struct sched_unit *unit)
     unit->waits = 0;
     unit->settled = true;
     sched_stream_update(s, unit->stream);
+    sched_tell(s, .type = SCHED_CALL_SETTLE, .unit = unit);
 }
 
 /** scheduler_adopt() - A unit that was picked before this scheduler was there; nothing is charged yet */
@@ -182,6 +182,7 @@ void scheduler_adopt(struct scheduler *s, struct sched_stream *stream, struct sc
     stream->in_flight++;
     stream->held = true; /* what else was in flight with it is not known yet */
     sched_stream_update(s, stream);
+    sched_tell(s, .type = SCHED_CALL_ADOPT, .unit = unit, .lane = lane);
 }
 
 /**
@@ -196,12 +197,14 @@ void scheduler_return(struct scheduler *s, struct sched_unit *unit, uint64_t cos
     struct sched_unit *before = NULL;
 
     settle(s, unit, cost_ns, now_ns);
+    charge_nothing(unit, stream);
     for (struct sched_unit *at = stream->head; at && (int64_t)(at->seq - unit->seq) < 0;
          at = at->next)
         before = at;
     sched_fifo_insert_after(stream, before, unit);
     stream->held = stream->in_flight > 0;
     sched_stream_update(s, stream);
+    sched_tell(s, .type = SCHED_CALL_RETURN, .unit = unit, .cost_ns = cost_ns, .now_ns = now_ns);
 }
 
 static int top_class(const struct sched_pool_lane *lane)
@@ -214,32 +217,53 @@ static int top_class(const struct sched_pool_lane *lane)
 }
 
 /**
- * scheduler_pick() - The unit that is to be served next in a lane
+ * sched_front() - The pool that is to be served next, and its class, before what has waited too long
  *
- * Return: the unit, taken out of its stream and charged by estimate, or NULL: nothing can be served
+ * Return: the pool, or NULL: nobody competes
  */
-struct sched_unit *scheduler_pick(struct scheduler *s, enum sched_lane lane, uint64_t now_ns)
+struct sched_pool *sched_front(const struct scheduler *s, enum sched_lane lane, int *class)
 {
     const struct sched_heap *pools = s->lane[lane].turns;
     struct sched_pool *pool;
-    struct sched_vm *aged;
-    int slot = s->config.scope == SCHED_SCOPE_GLOBAL ? SCHED_HIGH : 0, class;
+    int slot = s->config.scope == SCHED_SCOPE_GLOBAL ? SCHED_HIGH : 0;
 
     while (slot >= 0 && pools[slot].count == 0)
         slot--;
     if (slot < 0)
         return NULL;
     pool = pools[slot].at[0]->owner;
-    class = s->config.scope == SCHED_SCOPE_GLOBAL ? slot : top_class(&pool->lane[lane]);
-    aged = sched_aging_pick(s, pool, lane, class, now_ns);
+    *class = s->config.scope == SCHED_SCOPE_GLOBAL ? slot : top_class(&pool->lane[lane]);
+    return pool;
+}
+
+static struct sched_unit *pick(struct scheduler *s, enum sched_lane lane, uint64_t now_ns)
+{
+    int class;
+    struct sched_pool *pool = sched_front(s, lane, &class);
+    struct sched_vm *aged = pool ? sched_aging_pick(s, pool, lane, class, now_ns) : NULL;
+
+    if (!pool)
+        return NULL;
     if (aged)
         return take_from(s, aged, lane, now_ns, true);
     return take_from(s, pool->lane[lane].level[class].turns.at[0]->owner, lane, now_ns, false);
 }
 
-/* Does anybody wait who comes before @vm whatever the tags say? */
-static bool higher_class_waits(const struct scheduler *s, const struct sched_vm *vm,
-                               enum sched_lane lane)
+/**
+ * scheduler_pick() - The unit that is to be served next in a lane
+ *
+ * Return: the unit, taken out of its stream and charged by estimate, or NULL: nothing can be served
+ */
+struct sched_unit *scheduler_pick(struct scheduler *s, enum sched_lane lane, uint64_t now_ns)
+{
+    struct sched_unit *unit = pick(s, lane, now_ns);
+
+    sched_tell(s, .type = SCHED_CALL_PICK, .lane = lane, .unit = unit, .now_ns = now_ns);
+    return unit;
+}
+
+/** sched_higher_waits() - Does anybody wait who comes before @vm whatever the tags say? */
+bool sched_higher_waits(const struct scheduler *s, const struct sched_vm *vm, enum sched_lane lane)
 {
     for (int class = vm->class + 1; class < SCHED_CLASSES; class++)
         if (s->config.scope == SCHED_SCOPE_GLOBAL ? s->lane[lane].turns[class].count
@@ -256,10 +280,14 @@ static bool higher_class_waits(const struct scheduler *s, const struct sched_vm 
 struct sched_unit *scheduler_pick_more(struct scheduler *s, enum sched_lane lane,
                                        struct sched_vm *vm, uint64_t now_ns)
 {
-    if (!sched_node_in_heap(&vm->party[lane].turn) || !vm->pool->enabled ||
-        higher_class_waits(s, vm, lane))
-        return NULL;
-    return take_from(s, vm, lane, now_ns, false);
+    struct sched_unit *unit = NULL;
+
+    if (sched_node_in_heap(&vm->party[lane].turn) && vm->pool->enabled &&
+        !sched_higher_waits(s, vm, lane))
+        unit = take_from(s, vm, lane, now_ns, false);
+    sched_tell(s, .type = SCHED_CALL_PICK_MORE, .lane = lane, .vm = vm, .unit = unit,
+               .now_ns = now_ns);
+    return unit;
 }
 
 /**
@@ -272,12 +300,15 @@ struct sched_unit *scheduler_take_instant(struct scheduler *s, struct sched_stre
     struct sched_unit *unit = stream->head;
     struct sched_pool *pool = stream->vm->pool;
 
-    if (!unit || unit->lane != SCHED_INSTANT || unit->waits || stream->in_flight)
-        return NULL;
-    if (!unit->settled && (!pool || !pool->enabled))
-        return NULL;
-    sched_fifo_remove(stream, unit);
-    sched_stream_update(s, stream);
+    if (unit && (unit->lane != SCHED_INSTANT || unit->waits || stream->in_flight))
+        unit = NULL;
+    if (unit && !unit->settled && (!pool || !pool->enabled))
+        unit = NULL;
+    if (unit) {
+        sched_fifo_remove(stream, unit);
+        sched_stream_update(s, stream);
+    }
+    sched_tell(s, .type = SCHED_CALL_TAKE_INSTANT, .stream = stream, .unit = unit);
     return unit;
 }
 
@@ -296,6 +327,7 @@ void scheduler_complete(struct scheduler *s, struct sched_unit *unit, uint64_t c
     if (stream->in_flight == 0)
         stream->held = false;
     sched_stream_update(s, stream);
+    sched_tell(s, .type = SCHED_CALL_COMPLETE, .unit = unit, .cost_ns = cost_ns, .now_ns = now_ns);
 }
 
 /** scheduler_cancel() - Take out a unit that is queued, not picked */
@@ -305,4 +337,5 @@ void scheduler_cancel(struct scheduler *s, struct sched_unit *unit)
 
     sched_fifo_remove(stream, unit);
     sched_stream_update(s, stream);
+    sched_tell(s, .type = SCHED_CALL_CANCEL, .unit = unit);
 }

@@ -34,6 +34,8 @@ enum sched_scope {
     SCHED_SCOPE_GLOBAL = 1,
 };
 
+struct scheduler;
+
 #define SCHED_WEIGHT_MIN     1u
 #define SCHED_WEIGHT_MAX     100u
 #define SCHED_NOT_IN_HEAP    UINT32_MAX
@@ -83,6 +85,7 @@ struct sched_stream {
     struct sched_unit *head, *tail;
     struct sched_stream *ready_next, *ready_prev; /* ring of ready streams of its VM and lane */
     struct sched_vm *vm;
+    uint32_t queued;
     uint32_t in_flight; /* picked and not yet completed or returned */
     uint8_t ready_lane; /* SCHED_LANES when not ready */
     bool held;          /* a unit came back unfinished: nothing is picked before in_flight is 0 */
@@ -135,12 +138,84 @@ struct sched_pools {
     int64_t aging_ns; /* the same account over all pools, for scope global */
 };
 
+enum sched_call_type {
+    SCHED_CALL_CONFIG = 1,
+    SCHED_CALL_POOL_ADD,
+    SCHED_CALL_POOL_SET,
+    SCHED_CALL_POOL_REMOVE,
+    SCHED_CALL_VM_INIT,
+    SCHED_CALL_VM_SET,
+    SCHED_CALL_VM_BLOCK,
+    SCHED_CALL_STREAM_INIT,
+    SCHED_CALL_PUSH,
+    SCHED_CALL_SATISFIED,
+    SCHED_CALL_ADOPT,
+    SCHED_CALL_RETURN,
+    SCHED_CALL_PICK,
+    SCHED_CALL_PICK_MORE,
+    SCHED_CALL_TAKE_INSTANT,
+    SCHED_CALL_COMPLETE,
+    SCHED_CALL_CANCEL,
+    SCHED_CALL_SETTLE,
+};
+
+/* One call, told when it has taken effect: what else was said in it can be read from what it was
+ * about. Calls that failed (-ENOMEM) are not told. */
+struct sched_call {
+    enum sched_call_type type;
+    enum sched_lane lane; /* of a pick, an adoption, a block */
+    const struct sched_pool *pool;
+    const struct sched_vm *vm;
+    const struct sched_stream *stream;
+    const struct sched_unit *unit; /* of a pick: the decision, NULL = nothing */
+    uint64_t cost_ns;
+    uint64_t now_ns;
+};
+
+/* Sees every call; calls nothing of the scheduler. */
+typedef void sched_tap_fn(void *argument, const struct scheduler *s, const struct sched_call *call);
+
 struct scheduler {
     struct sched_config config;
     struct sched_pool *pools;
     struct sched_pools lane[SCHED_LANES];
     uint64_t next_order; /* never 0 */
+    sched_tap_fn *tap;   /* NULL = none */
+    void *tap_argument;
 };
+
+/* Why a queued unit is not served now: the first of these that holds it. */
+enum sched_hold {
+    SCHED_HOLD_NOTHING = 0, /* it is next in its lane */
+    SCHED_HOLD_NO_POOL = 1, /* its VM belongs to none */
+    SCHED_HOLD_POOL_DISABLED = 2,
+    SCHED_HOLD_BLOCKED = 3,   /* nobody is there to do its VM's work in that lane */
+    SCHED_HOLD_WAITS = 4,     /* for something besides its turn */
+    SCHED_HOLD_STREAM = 5,    /* units of its own stream stand before it */
+    SCHED_HOLD_IN_FLIGHT = 6, /* what its stream has in flight must come back first */
+    SCHED_HOLD_CLASS = 7,     /* a higher class is served first */
+    SCHED_HOLD_POOLS = 8,     /* other pools are ahead */
+    SCHED_HOLD_VMS = 9,       /* other VMs of its class are ahead */
+    SCHED_HOLD_AGED = 10,     /* a lower class has waited too long, and is served first */
+    SCHED_HOLD_STREAMS = 11,  /* other streams of its VM have their turn before it */
+};
+
+#define SCHED_UNKNOWN_NS UINT64_MAX
+
+struct sched_explanation {
+    enum sched_hold hold;
+    uint32_t stream_ahead; /* units of its stream that stand before it */
+    uint32_t pools_ahead;  /* that are to be served before it */
+    uint32_t vms_ahead;    /* of its pool, or with scope global of its class and above */
+    uint64_t units_ahead;  /* of all parties, those of its own VM too */
+    uint64_t wait_ns;      /* until its turn, or SCHED_UNKNOWN_NS; see sched_explain.c */
+};
+
+void scheduler_explain(const struct scheduler *s, const struct sched_unit *unit, uint64_t now_ns,
+                       struct sched_explanation *out);
+
+/* Who listens to all calls from now on; NULL = nobody. */
+void scheduler_tap(struct scheduler *s, sched_tap_fn *tap, void *argument);
 
 /* Set-up: may allocate; 0 or -ENOMEM, and on failure nothing has changed. */
 void scheduler_init(struct scheduler *s, const struct sched_config *config);
@@ -150,14 +225,14 @@ int scheduler_pool_add(struct scheduler *s, struct sched_pool *pool, uint32_t we
 void scheduler_pool_set(struct scheduler *s, struct sched_pool *pool, uint32_t weight,
                         bool enabled);
 void scheduler_pool_remove(struct scheduler *s, struct sched_pool *pool);
-void scheduler_vm_init(struct sched_vm *vm);
+void scheduler_vm_init(struct scheduler *s, struct sched_vm *vm);
 int scheduler_vm_set(struct scheduler *s, struct sched_vm *vm, struct sched_pool *pool,
                      uint8_t class, uint32_t weight);
 void scheduler_vm_block(struct scheduler *s, struct sched_vm *vm, enum sched_lane lane,
                         bool blocked);
 
 /* The data path: no allocation. */
-void scheduler_stream_init(struct sched_stream *stream, struct sched_vm *vm);
+void scheduler_stream_init(struct scheduler *s, struct sched_stream *stream, struct sched_vm *vm);
 void scheduler_push(struct scheduler *s, struct sched_stream *stream, struct sched_unit *unit);
 void scheduler_satisfied(struct scheduler *s, struct sched_unit *unit);
 void scheduler_settle(struct scheduler *s, struct sched_unit *unit);

@@ -163,8 +163,8 @@ static void link_init(struct vm *vm, int lane)
 }
 
 /* Everything but transports and handle. */
-static int vm_new(struct mediator *m, const struct mediator_vm *identity, int journal_fd,
-                  struct vm **out)
+static int vm_new(struct mediator *m, uint32_t handle, const struct mediator_vm *identity,
+                  int journal_fd, struct vm **out)
 {
     struct vm *vm = calloc(1, sizeof(*vm));
     int rc;
@@ -172,9 +172,10 @@ static int vm_new(struct mediator *m, const struct mediator_vm *identity, int jo
     if (!vm)
         return -ENOMEM;
     vm->mediator = m;
+    vm->handle = handle;
     vm->identity = *identity;
     vm->free_slots = NO_SLOT;
-    scheduler_vm_init(&vm->sched);
+    scheduler_vm_init(&m->scheduler, &vm->sched);
     rc = journal_map(journal_fd, &vm->journal, &vm->journal_bytes);
     if (rc) {
         free(vm);
@@ -240,10 +241,9 @@ int tenants_vm_add(struct mediator *m, const struct mediator_vm *identity,
     int rc = identity_valid(m, identity) ? find_handle(m) : -EINVAL, handle = rc;
 
     if (rc >= 0)
-        rc = vm_new(m, identity, fds->journal, &vm);
+        rc = vm_new(m, (uint32_t)handle, identity, fds->journal, &vm);
     close_if_open(fds->journal);
     if (rc >= 0) {
-        vm->handle = (uint32_t)handle;
         pairs = vm->journal->ring.layout.qp_count;
         rc = transport_unix_new(&vm->transport[MEDIATOR_STUB], vm, &m->reactor, vm->journal,
                                 fds->stub_listener, fds->stub_connection);
@@ -351,6 +351,7 @@ int tenants_vm_remove(struct vm *vm)
 /** tenants_free() - Release everything; what is held stays held, journals keep what they have */
 void tenants_free(struct mediator *m)
 {
+    recording_free(m);
     for (uint32_t i = 0; i < m->vm_capacity; i++)
         if (m->vm[i])
             vm_free(m->vm[i]);

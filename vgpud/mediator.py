@@ -1,8 +1,8 @@
 """The C engine in Python: typed calls, values instead of pointers, errors instead of codes.
 
-The only importer of the extension. Every method takes effect between two events of the engine's
-reactor and returns within a turn of it, far below a millisecond, so it may be called in the event
-loop. Errors are EngineError with what was attempted.
+The only importer of the extension; simulate.py has it from here. Every method takes effect between
+two events of the engine's reactor and returns within a turn of it, far below a millisecond, so it
+may be called in the event loop. Errors are EngineError with what was attempted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from vgpud import _mediator
 from vgpud.errors import EngineError
 from vgpud.mediator_values import pool_counters_of, trace_entry_of, vm_counters_of
+from vgpud.model.explanation import Explanation, Hold
 from vgpud.model.mediation import (
     EngineCounters,
     EngineLimits,
@@ -33,6 +34,7 @@ lib: Any = _mediator.lib
 MAX_PAIRS = 64
 MAX_POOLS = 256
 EVENTS_AT_ONCE = 512
+UNKNOWN = 2**64 - 1
 
 
 class Lane(IntEnum):
@@ -139,6 +141,11 @@ class Mediator:
         """Stop, and release everything; this object is of no use any more."""
         lib.mediator_free(self._m)
         self._m = ffi.NULL
+
+    @property
+    def pointer(self) -> Any:
+        """The engine itself, for a recording of it (simulate.py)."""
+        return self._m
 
     def drain(self, *, cancel: bool) -> None:
         """Take and dispatch nothing more; with `cancel` answer what is queued CANCELLED."""
@@ -262,6 +269,30 @@ class Mediator:
         _check(
             lib.mediator_worker_refused(self._m, handle, lane, round(retry_s * 1_000_000)),
             f"refuse a worker to VM {handle}",
+        )
+
+    # --- why ----------------------------------------------------------------------------------
+
+    def explain(self, handle: int, seq: int | None = None) -> Explanation | None:
+        """Why a queued request of a VM waits: that of `seq`, without one the oldest.
+
+        None when nothing, or nothing of that number, is queued.
+        """
+        e = ffi.new("struct mediator_explanation *")
+        rc = lib.mediator_explain(self._m, handle, UNKNOWN if seq is None else seq, e)
+        if rc == -errno.ENODATA:
+            return None
+        _check(rc, f"explain what VM {handle} waits for")
+        return Explanation(
+            hold=Hold(e.hold),
+            seq=e.seq,
+            waited_ns=e.waited_ns,
+            wait_ns=None if e.wait_ns == UNKNOWN else e.wait_ns,
+            units_ahead=e.units_ahead,
+            stream_ahead=e.stream_ahead,
+            vms_ahead=e.vms_ahead,
+            pools_ahead=e.pools_ahead,
+            running=e.running,
         )
 
     # --- numbers ------------------------------------------------------------------------------

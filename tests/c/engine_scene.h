@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "check.h"
+#include "decided_again.h"
 #include "engine_rig.h"
 #include "fake_worker.h"
 
@@ -23,6 +24,7 @@ static inline void scene_new(struct scene *s, const struct mediator_config *conf
         rig_vm_new(&s->vm[i], 7 + (uint32_t)i, 'A', 1, 64, 2);
         CHECK(rig_vm_add(&s->vm[i], s->m, -1, -1) >= 0);
     }
+    record_from_now(s->m);
     CHECK(mediator_start(s->m) == 0);
     for (int i = 0; i < 2; i++) {
         CHECK(rig_ring_attach(&s->ring[i], &s->vm[i]));
@@ -32,6 +34,7 @@ static inline void scene_new(struct scene *s, const struct mediator_config *conf
 
 static inline void scene_free(struct scene *s)
 {
+    CHECK(!s->m || decided_again(s->m));
     mediator_free(s->m);
     for (int i = 0; i < 2; i++) {
         rig_ring_leave(&s->ring[i]);

@@ -45,9 +45,9 @@ static inline void tenant_init(struct bench *bench, struct tenant *t, struct sch
                                uint8_t class, uint32_t weight)
 {
     memset(t, 0, sizeof(*t));
-    scheduler_vm_init(&t->vm);
+    scheduler_vm_init(&bench->s, &t->vm);
     for (int i = 0; i < STREAMS; i++)
-        scheduler_stream_init(&t->stream[i], &t->vm);
+        scheduler_stream_init(&bench->s, &t->stream[i], &t->vm);
     CHECK(scheduler_vm_set(&bench->s, &t->vm, pool, class, weight) == 0);
 }
 

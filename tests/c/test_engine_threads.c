@@ -18,6 +18,7 @@
 #include "busy_client.h"
 #include "chance.h"
 #include "check.h"
+#include "decided_again.h"
 #include "moody_worker.h"
 
 #define VMS       3
@@ -268,6 +269,7 @@ static void open_stage(struct stage *s, uint64_t seed)
     s->random = seed;
     s->next_worker = 1;
     s->m = rig_engine(&config);
+    record_from_now(s->m);
     for (int i = 0; i < VMS; i++) {
         struct tenant *t = &s->vm[i];
 
@@ -308,6 +310,7 @@ static void close_stage(struct stage *s)
     for (int i = 0; i < VMS; i++)
         for (int lane = 0; lane < 2; lane++)
             moody_worker_end(&s->vm[i].worker[lane], s->m, s->vm[i].vm.handle, 0);
+    CHECK(decided_again(s->m));
     mediator_free(s->m);
     for (int i = 0; i < VMS; i++)
         rig_vm_free(&s->vm[i].vm);

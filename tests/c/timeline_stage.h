@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "decided_again.h"
 #include "engine_rig.h"
 #include "fake_worker.h"
 
@@ -28,6 +29,7 @@ static inline void stage_new(struct stage *s, const struct mediator_config *conf
     memset(s, 0, sizeof(*s));
     s->m = rig_engine(config);
     rig_vm_new(&s->vm, 7, 'A', 1, slots, 2);
+    record_from_now(s->m);
     CHECK(rig_vm_add(&s->vm, s->m, -1, -1) >= 0);
     CHECK(mediator_start(s->m) == 0);
     CHECK(rig_ring_attach(&s->ring, &s->vm));
@@ -38,6 +40,7 @@ static inline void stage_new(struct stage *s, const struct mediator_config *conf
 
 static inline void stage_free(struct stage *s)
 {
+    CHECK(decided_again(s->m));
     mediator_free(s->m);
     rig_ring_leave(&s->ring);
     fake_worker_free(&s->worker);

@@ -1,4 +1,4 @@
-"""mediator.h is written once, and the extension made from it lets nothing else out."""
+"""The engine's contract is written once, and the extension made from it lets nothing else out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from cffi import FFI
 
 from tests.guards.sources import ROOT, files
+from vgpud.model.explanation import Hold
 from vgpud.model.mediation import Refusal
 from vgpud.model.trace import RequestKind, RequestOutcome, RequestStatus, Transport
 
@@ -39,12 +40,16 @@ def exported(library: Path) -> list[str]:
     return [line.split()[0] for line in done.stdout.splitlines()]
 
 
-def test_the_part_between_the_markers_is_plain_enough_for_cffi() -> None:
-    FFI().cdef(_build_mediator().cdef_of((EXT / "mediator.h").read_text()))
+def test_what_is_between_the_markers_is_plain_enough_for_cffi() -> None:
+    build = _build_mediator()
+    ffi = FFI()
+    for header in build.CONTRACT:
+        ffi.cdef(build.cdef_of((EXT / header).read_text()))
 
 
-def test_the_markers_hold_every_function_that_mediator_h_declares() -> None:
-    text = (EXT / "mediator.h").read_text()
+@pytest.mark.parametrize("header", _build_mediator().CONTRACT)
+def test_the_markers_hold_every_function_that_the_contract_declares(header: str) -> None:
+    text = (EXT / header).read_text()
     declaration = re.compile(r"^[a-z].*?\b(mediator_\w+)\(", re.MULTILINE)
     part = _build_mediator().cdef_of(text)
     assert declaration.findall(part)
@@ -61,7 +66,7 @@ def test_the_markers_hold_every_function_that_mediator_h_declares() -> None:
     ],
 )
 def test_markers_that_do_not_pair_are_refused(header: str) -> None:
-    with pytest.raises(ValueError, match=r"mediator\.h"):
+    with pytest.raises(ValueError, match="cffi:"):
         _build_mediator().cdef_of(header)
 
 
@@ -73,6 +78,7 @@ def test_markers_that_do_not_pair_are_refused(header: str) -> None:
         (RequestOutcome, "mediator.h", "mediator_outcome"),
         (Transport, "mediator.h", "mediator_transport"),
         (Refusal, "mediator.h", "mediator_refusal"),
+        (Hold, "mediator.h", "mediator_hold"),
     ],
 )
 def test_an_enum_is_that_of_its_header(mirror: type[IntEnum], header: str, name: str) -> None:
@@ -80,7 +86,7 @@ def test_an_enum_is_that_of_its_header(mirror: type[IntEnum], header: str, name:
     assert body
     written = re.findall(r"^ +[A-Z]+_(\w+) = (\d+),", body.group(1), re.MULTILINE)
     numbers = {
-        entry.removeprefix("KIND_").removeprefix("REFUSED_"): int(value)
+        re.sub("^(KIND|REFUSED|HOLD)_", "", entry): int(value)
         for entry, value in written
         if not entry.endswith("_COUNT")
     }

@@ -31,6 +31,7 @@ LAYERS = {
     "vgpud._mediator": "extension",
     "vgpud.mediator": "mediator",
     "vgpud.mediator_values": "mediator",
+    "vgpud.simulate": "mediator",
     "vgpud.spawner": "spawner",
     "vgpud.inventory": "inventory",
     # What the engine lives on: files of VMs, workers, the device they will use.
