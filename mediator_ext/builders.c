@@ -26,7 +26,7 @@ struct dismissal {
 
 static bool is_idle(struct vm *vm, const struct worker_link *link)
 {
-    executor_take_replies(vm, &vm->link[MEDIATOR_BUILD]);
+    replies_take(vm, &vm->link[MEDIATOR_BUILD]);
     return worker_link_usable(link) && link->in_flight == 0 &&
            vm->sched.party[SCHED_BUILD].ready_count == 0;
 }

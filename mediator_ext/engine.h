@@ -2,10 +2,11 @@
  * engine.h - The engine's own structures, shared by its parts
  *
  * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, faults.c, quarantine.c,
- * executor.c, workers.c, builders.c, own_limits.c, queue_timeout.c, completion.c, timelines.c,
- * urgent.c, recover.c, held_connections.c, account.c, snapshot.c, trace.c, recording.c, explain.c and
- * nobody else. All of it belongs to the reactor thread, but for `events` (event_ring.h), `recorder`
- * (recorder.h) and `control` (control.h), which say themselves who may touch what.
+ * executor.c, replies.c, workers.c, builders.c, own_limits.c, queue_timeout.c, completion.c,
+ * timelines.c, urgent.c, recover.c, held_connections.c, account.c, snapshot.c, trace.c, recording.c,
+ * explain.c and nobody else. All of it belongs to the reactor thread, but for `events`
+ * (event_ring.h), `recorder` (recorder.h) and `control` (control.h), which say themselves who may
+ * touch what.
  */
 #ifndef VGPUD_ENGINE_H
 #define VGPUD_ENGINE_H
@@ -198,6 +199,7 @@ void request_feed(struct vm *vm);
 struct stream *stream_get(struct vm *vm, const struct journal_slot *slot);
 void stream_put(struct vm *vm, struct stream *stream);
 struct request *request_of_unit(struct sched_unit *unit);
+uint64_t request_token(const struct request *r);
 void request_set_state(struct request *r, enum request_state state);
 
 /* admission.c */
@@ -229,12 +231,14 @@ void quarantine_report(const struct vm *vm, struct mediator_vm_stats *out);
 /* executor.c */
 void executor_enqueue(struct request *r);
 void executor_run(struct mediator *m);
-void executor_take_replies(struct vm *vm, struct worker_link *link);
 void executor_see_to_workers(struct vm *vm);
 void executor_doom(struct vm *vm, struct worker_link *link, enum mediator_fault fault);
 uint64_t executor_settle(struct request *r, uint64_t now_ns);
 void executor_adopt(struct request *r);
 bool executor_idle(const struct mediator *m);
+
+/* replies.c */
+void replies_take(struct vm *vm, struct worker_link *link);
 
 /* account.c */
 void account_received(struct vm *vm);

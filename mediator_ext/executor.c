@@ -1,10 +1,10 @@
 /*
- * executor.c - From the scheduler to a worker and back
+ * executor.c - From the scheduler to a worker
  *
  * Theory of operation
  *
  * executor_run() is called at the end of every turn: take all replies, then fill the device and the
- * build lane. dispatch() and take_reply() are the whole path of a unit.
+ * build lane. dispatch() and, in replies.c, take_reply() are the whole path of a unit.
  *
  * The device belongs to one VM at a time. The scheduler says whose turn it is; further units of that
  * VM are queued behind the first one, up to units_in_flight (more when they are very short), until its
@@ -12,12 +12,8 @@
  * A unit is charged from the moment it could run, max(its dispatch, the completion before it), to its
  * reply, by the engine's clock.
  *
- * A reply says DONE, or that the unit is not finished: CONTINUE and BOUNCED put it back to the head of
- * its stream, NEED_BUILD into the build lane, where one unit of a VM at a time goes to the VM's build
- * worker and, after that, back again with WORKER_UNIT_BUILT. Progress is enforced: CONTINUE must move
- * first_op on, the same op is not built twice in a row, and BOUNCED is only for what was in flight
- * behind a unit that came back. A worker that answers as fast as it is asked is left for the next turn
- * after a few rounds, so that the other VMs' sockets and rings are looked at.
+ * A worker that answers as fast as it is asked is left for the next turn after a few rounds, so that
+ * the other VMs' sockets and rings are looked at.
  *
  * A worker that takes longer than its limit, or breaks the channel's rules, is doomed: it gets nothing
  * more and is not listened to. The control plane is told, has it killed, and reports it gone; until
@@ -36,11 +32,6 @@ _Static_assert((int)SCHED_EXEC == (int)MEDIATOR_LAUNCH && (int)SCHED_BUILD == (i
 static struct worker_link *link_for(struct vm *vm, uint8_t lane)
 {
     return &vm->link[lane == SCHED_BUILD ? MEDIATOR_BUILD : MEDIATOR_LAUNCH];
-}
-
-static uint64_t token_of(const struct journal_slot *slot, uint32_t index)
-{
-    return (uint64_t)slot->generation << 32 | index;
 }
 
 static uint64_t later(uint64_t a, uint64_t b)
@@ -157,7 +148,7 @@ static void dispatch(struct request *r, uint64_t now_ns)
     struct worker_link *link = link_for(vm, r->unit.picked_lane);
     uint32_t index = (uint32_t)(r - vm->request);
     struct worker_unit unit = {
-        .token = token_of(slot, index),
+        .token = request_token(r),
         .kind = slot->kind == REQUEST_VECTOR_ADD ? WORKER_UNIT_VECTOR_ADD : WORKER_UNIT_COMMAND,
         .lane = slot->vgpu_lane,
         .flags = slot->built_op == slot->first_op + 1 ? WORKER_UNIT_BUILT : 0,
@@ -229,157 +220,6 @@ static void fill_builds(struct mediator *m, uint64_t now_ns)
     }
 }
 
-/* ---- back ---- */
-
-static void put_back(struct request *r, uint8_t lane, uint64_t cost_ns, uint64_t now_ns)
-{
-    enum vgpu_status end = completion_due(r);
-    struct vm *vm = r->vm;
-
-    r->unit.lane = lane;
-    scheduler_return(&vm->mediator->scheduler, &r->unit, cost_ns, now_ns);
-    if (end != VGPU_OK) {
-        completion_end_unfinished(r, end); /* what it has held up is on its way back */
-        return;
-    }
-    r->done_ns = 0;
-    /* In this order: while the state is RUNNING, `lane` says whose unit_index the slot has. */
-    request_set_state(r, REQUEST_QUEUED);
-    __atomic_store_n(&r->slot->lane, lane, __ATOMIC_RELEASE);
-    executor_see_to_workers(vm);
-}
-
-static void done(struct request *r, const struct worker_reply *reply, uint64_t cost_ns,
-                 uint64_t now_ns)
-{
-    struct journal_slot *slot = r->slot;
-    struct mediator *m = r->vm->mediator;
-    bool built = r->unit.picked_lane == SCHED_BUILD;
-
-    if (built && slot->lost) {
-        scheduler_complete(&m->scheduler, &r->unit, cost_ns, now_ns);
-        complete(r, VGPU_DEVICE_LOST);
-        return;
-    }
-    if (built && reply->status == VGPU_OK) {
-        slot->built_op = slot->first_op + 1;
-        put_back(r, SCHED_EXEC, cost_ns, now_ns);
-        return;
-    }
-    /* Shown, not charged: the worker's word on when it was done, as far as it can be true. */
-    if (reply->end_ns > slot->start_ns && reply->end_ns < now_ns)
-        slot->end_ns = reply->end_ns;
-    slot->op_index = reply->op_index;
-    slot->native = reply->native;
-    slot->out_len = reply->out_len;
-    slot->result[0] = reply->result[0];
-    slot->result[1] = reply->result[1];
-    scheduler_complete(&m->scheduler, &r->unit, cost_ns, now_ns);
-    complete(r, reply->status < VGPU_STATUS_COUNT ? (enum vgpu_status)reply->status : VGPU_FAILED);
-}
-
-/*
- * Is this what a launch worker may say of this unit? DONE is always allowed. The last engine may have
- * noted the progress in the slot and died before it was done with the reply: @again.
- */
-static bool outcome_allowed(const struct request *r, const struct worker_reply *reply, bool again)
-{
-    const struct journal_slot *slot = r->slot;
-    uint32_t first_op = slot->first_op + (again ? 0 : 1);
-
-    switch (reply->outcome) {
-    case WORKER_DONE:
-        return true;
-    case WORKER_BOUNCED:
-        return r->unit.picked_lane == SCHED_EXEC && r->unit.stream->held;
-    case WORKER_CONTINUE:
-        return r->unit.picked_lane == SCHED_EXEC && reply->op_index >= first_op &&
-               reply->op_index < VGPU_COMMAND_OPS_MAX;
-    case WORKER_NEED_BUILD:
-        return r->unit.picked_lane == SCHED_EXEC && reply->op_index >= slot->first_op &&
-               reply->op_index < VGPU_COMMAND_OPS_MAX && slot->built_op != reply->op_index + 1;
-    default:
-        return false;
-    }
-}
-
-static void act_on_reply(struct request *r, const struct worker_reply *reply, uint64_t now_ns)
-{
-    uint64_t cost_ns = executor_settle(r, now_ns);
-
-    if (!r->started_ns && reply->start_ns >= r->slot->dispatch_ns && reply->start_ns <= now_ns)
-        r->started_ns = reply->start_ns;
-    switch (reply->outcome) {
-    case WORKER_CONTINUE:
-        r->slot->first_op = reply->op_index;
-        put_back(r, SCHED_EXEC, cost_ns, now_ns);
-        break;
-    case WORKER_NEED_BUILD:
-        r->slot->first_op = reply->op_index;
-        put_back(r, SCHED_BUILD, cost_ns, now_ns);
-        break;
-    case WORKER_BOUNCED:
-        put_back(r, SCHED_EXEC, cost_ns, now_ns);
-        break;
-    default:
-        done(r, reply, cost_ns, now_ns);
-        break;
-    }
-}
-
-/* Take one reply. Return: was there one? */
-static bool take_reply(struct vm *vm, struct worker_link *link, uint64_t now_ns)
-{
-    struct worker_reply reply;
-    uint32_t index, unit_index = link->journal->reply_head;
-    int rc = link->doomed ? 0 : worker_link_peek(link, &reply);
-    struct request *r;
-
-    if (rc == 0)
-        return false;
-    if (rc < 0) {
-        executor_doom(vm, link, MEDIATOR_FAULT_WORKER);
-        return false;
-    }
-    index = link->slot[unit_index % WORKER_RING_ENTRIES];
-    if (index == NO_SLOT && link->adopted) {
-        /* The last engine acted on it and died before it could say so. */
-        link->adopted = false;
-        worker_link_consume(link);
-        return true;
-    }
-    r = index == NO_SLOT ? NULL : &vm->request[index];
-    if (!r || reply.token != token_of(r->slot, index) ||
-        !outcome_allowed(r, &reply, link->adopted)) {
-        executor_doom(vm, link, MEDIATOR_FAULT_WORKER);
-        return false;
-    }
-    link->adopted = false;
-    link->slot[unit_index % WORKER_RING_ENTRIES] = NO_SLOT;
-    link->in_flight--;
-    act_on_reply(r, &reply, now_ns);
-    worker_link_consume(link);
-    return true;
-}
-
-/** executor_take_replies() - Deal with all that a worker has said */
-void executor_take_replies(struct vm *vm, struct worker_link *link)
-{
-    uint64_t now_ns = engine_now_ns();
-
-    while (link->in_flight + link->adopted && take_reply(vm, link, now_ns))
-        ;
-}
-
-static void take_all_replies(struct mediator *m)
-{
-    if (m->device.vm)
-        executor_take_replies(m->device.vm, &m->device.vm->link[MEDIATOR_LAUNCH]);
-    for (uint32_t i = m->builds; i-- > 0;)
-        if (i < m->builds)
-            executor_take_replies(m->building[i], &m->building[i]->link[MEDIATOR_BUILD]);
-}
-
 /* ---- the calls ---- */
 
 /** executor_enqueue() - An accepted request stands in its stream now; see that it can be served */
@@ -387,6 +227,15 @@ void executor_enqueue(struct request *r)
 {
     if (r->unit.lane < SCHED_LANES)
         want_worker(r->vm, link_for(r->vm, r->unit.lane));
+}
+
+static void take_all_replies(struct mediator *m)
+{
+    if (m->device.vm)
+        replies_take(m->device.vm, &m->device.vm->link[MEDIATOR_LAUNCH]);
+    for (uint32_t i = m->builds; i-- > 0;)
+        if (i < m->builds)
+            replies_take(m->building[i], &m->building[i]->link[MEDIATOR_BUILD]);
 }
 
 /* Have the reactor come back without waiting. Return: false = there is nothing to do that by */

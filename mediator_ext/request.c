@@ -22,6 +22,12 @@ struct request *request_of_unit(struct sched_unit *unit)
     return (struct request *)unit;
 }
 
+/** request_token() - What names a unit of it in a worker's channel */
+uint64_t request_token(const struct request *r)
+{
+    return (uint64_t)r->slot->generation << 32 | (uint32_t)(r - r->vm->request);
+}
+
 /** request_set_state() - Move a request on; see journal.h for which moves there are */
 void request_set_state(struct request *r, enum request_state state)
 {

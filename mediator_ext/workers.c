@@ -116,7 +116,7 @@ static void doorbell_ready(struct watch *watch, uint32_t events)
     struct worker_link *link = (struct worker_link *)watch;
 
     (void)events;
-    executor_take_replies(link->owner, link);
+    replies_take(link->owner, link);
 }
 
 /** workers_attach() - A worker is there. Return: 0, or a negative errno */
@@ -131,7 +131,7 @@ int workers_attach(struct vm *vm, enum mediator_lane lane, const struct mediator
     rc = worker_link_attach(link, &m->reactor, worker, doorbell_ready);
     if (rc)
         return rc;
-    executor_take_replies(vm, link);
+    replies_take(vm, link);
     if (lane == MEDIATOR_LAUNCH || link->in_flight == 0)
         scheduler_vm_block(&m->scheduler, &vm->sched, (enum sched_lane)lane, link->doomed);
     return 0;
@@ -184,7 +184,7 @@ void workers_gone(struct vm *vm, enum mediator_lane lane, bool crashed, uint64_t
     uint64_t now_ns;
 
     if (!link->doomed)
-        executor_take_replies(vm, link); /* what it had finished before it died counts */
+        replies_take(vm, link); /* what it had finished before it died counts */
     now_ns = engine_now_ns();
     scheduler_vm_block(&m->scheduler, &vm->sched, (enum sched_lane)lane, true);
     if (crashed && !link->doomed)
