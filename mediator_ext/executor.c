@@ -70,13 +70,13 @@ void executor_doom(struct vm *vm, struct worker_link *link, enum mediator_fault 
 
 /* ---- the device and the build lane ---- */
 
-static void device_take_unit(struct vm *vm, uint64_t now_ns)
+static void device_take_unit(struct vm *vm, uint64_t quantum_end)
 {
     struct device_slot *device = &vm->mediator->device;
 
     if (device->in_flight++ == 0) {
         device->vm = vm;
-        device->quantum_end = now_ns + (uint64_t)vm->mediator->config.quantum_us * 1000;
+        device->quantum_end = quantum_end;
     }
 }
 
@@ -169,7 +169,7 @@ static void dispatch(struct request *r, uint64_t now_ns)
     if (r->unit.picked_lane == SCHED_BUILD)
         build_starts(vm);
     else
-        device_take_unit(vm, now_ns);
+        device_take_unit(vm, now_ns + (uint64_t)vm->mediator->config.quantum_us * 1000);
     slot->lane = r->unit.picked_lane;
     slot->unit_index = link->journal->unit_tail;
     request_set_state(r, REQUEST_RUNNING);
@@ -275,7 +275,8 @@ void executor_run(struct mediator *m)
 /**
  * executor_adopt() - At a start: a worker has this, since before this engine was there
  *
- * It is charged from now on: while no engine was there, nobody else could have had the device.
+ * It is charged from now on: while no engine was there, nobody else could have had the device. Its
+ * quantum is over: nothing is put behind it.
  */
 void executor_adopt(struct request *r)
 {
@@ -289,7 +290,7 @@ void executor_adopt(struct request *r)
     if (r->slot->lane == SCHED_BUILD)
         build_starts(vm);
     else
-        device_take_unit(vm, engine_now_ns());
+        device_take_unit(vm, 0);
 }
 
 /** executor_idle() - Is nothing out? */

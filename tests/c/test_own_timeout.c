@@ -191,7 +191,7 @@ static void test_restart(void)
     m = new_engine(&vm, &k, NULL, NULL);
     CHECK(timed_out(&ring, 1, 0));
 
-    CASE("so does one on running");
+    CASE("so does one on running, and nothing is put behind what the last engine has begun");
     entry.cookie = 2;
     fake_worker_new(&launch, 1);
     fake_worker_new(&build, 2);
@@ -201,6 +201,10 @@ static void test_restart(void)
     mediator_free(m);
     keeper_listen(&k);
     m = new_engine(&vm, &k, &launch, &build);
+    entry = rig_command(3, 1);
+    entry.timeout_ms = 1;
+    rig_ring_put(&ring, 0, &entry);
+    CHECK(timed_out(&ring, 3, 0) && !fake_worker_take(&launch, &unit, 0));
     CHECK(rig_event(m, MEDIATOR_FAULT, &event) && event.a == MEDIATOR_FAULT_RUN_TIMEOUT);
     CHECK(mediator_worker_gone(m, vm.handle, MEDIATOR_LAUNCH, 0, 0) == 0);
     CHECK(timed_out(&ring, 2, 1));
