@@ -302,7 +302,7 @@ int sim_state_apply(struct mediator_simulator *sim, const struct mediator_record
     int rc;
 
     if (record->type == MEDIATOR_STATE_BEGIN)
-        return record->value[0] ? begin(sim, record) : -EINVAL;
+        return record->value[0] && record->value[0] <= SIM_ORDER_MAX ? begin(sim, record) : -EINVAL;
     rc = sim->in_state && !sim->broken ? apply(sim, record) : -EINVAL;
     if (rc && sim->in_state)
         sim->broken = true;

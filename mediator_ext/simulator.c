@@ -90,11 +90,22 @@ static int cancel(struct mediator_simulator *sim, const struct mediator_record *
     return 0;
 }
 
+/* Is another one queued where a unit that comes back would stand? */
+static bool place_taken(const struct sched_unit *unit)
+{
+    const struct sched_unit *at = unit->stream->head;
+
+    while (at && (int64_t)(at->seq - unit->seq) < 0)
+        at = at->next;
+    return at && at->seq == unit->seq;
+}
+
 static int come_back(struct mediator_simulator *sim, const struct mediator_record *record)
 {
     struct sim_unit *unit = sim_unit_find(sim, record, true);
 
-    if (!unit || record->cost_ns > SIM_COST_MAX_NS || record->lane >= SCHED_LANES)
+    if (!unit || record->cost_ns > SIM_COST_MAX_NS || record->lane >= SCHED_LANES ||
+        (record->type == MEDIATOR_RECORD_RETURN && place_taken(&unit->sched)))
         return -EINVAL;
     sim->in_flight--;
     unit->in_flight = false;
