@@ -9,9 +9,12 @@
  * was served; so depth buys nothing, as whoever was just served is at the end of the line again.
  *
  * Aged work gets at most aging_share percent of the time: an account is credited with that part of
- * all that the pool was served (scope global: the device), debited with what aged work was, and
- * never exceeds 0, so that nothing is saved up for a burst. Aged work is picked only while the
- * account is at 0; so in any interval of T it has at most share x T and one unit more.
+ * all that the pool was served (scope global: the device), and debited with what aged work was. Aged
+ * work is picked only while the account is not below 0. What is above 0 when nobody has waited too
+ * long is dropped, so that nothing is saved up for a burst; when somebody has, it is what a stretch
+ * without a pick (units of one VM, one behind the other) has withheld, and is kept. So in any interval
+ * of T aged work has at most share x (T + the longest such stretch) and one unit more, and while
+ * somebody waits too long it has all of its share.
  *
  * Each level has a second heap, by the time since when its VMs wait. A key can fall behind when a
  * VM's head is cancelled; that is mended when it comes to the top.
@@ -80,9 +83,10 @@ static struct sched_node *oldest_of_pool(struct scheduler *s, struct sched_pool 
 struct sched_vm *sched_aging_pick(struct scheduler *s, struct sched_pool *pool,
                                   enum sched_lane lane, int top, uint64_t now_ns)
 {
+    int64_t *aging_ns = account(s, pool, lane);
     struct sched_node *best = NULL;
 
-    if (s->config.aging_share == 0 || top == SCHED_LOW || *account(s, pool, lane) < 0)
+    if (s->config.aging_share == 0 || *aging_ns < 0)
         return NULL;
     if (s->config.scope == SCHED_SCOPE_POOL) {
         best = oldest_of_pool(s, pool, lane, top, now_ns, NULL);
@@ -91,7 +95,10 @@ struct sched_vm *sched_aging_pick(struct scheduler *s, struct sched_pool *pool,
             if (each->enabled)
                 best = oldest_of_pool(s, each, lane, top, now_ns, best);
     }
-    return best ? best->owner : NULL;
+    if (best)
+        return best->owner;
+    *aging_ns = 0;
+    return NULL;
 }
 
 /* As oldest(), but nothing is mended: all are looked at. */
@@ -163,6 +170,4 @@ void sched_aging_settled(struct scheduler *s, struct sched_pool *pool, enum sche
     *aging_ns += (int64_t)(cost_ns / 100 * share + cost_ns % 100 * share / 100);
     if (aged)
         *aging_ns -= (int64_t)(cost_ns - charged_ns);
-    if (*aging_ns > 0)
-        *aging_ns = 0;
 }

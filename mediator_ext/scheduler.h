@@ -121,7 +121,7 @@ struct sched_level {
 struct sched_pool_lane {
     struct sched_level level[SCHED_CLASSES];
     struct sched_node turn[SCHED_CLASSES]; /* by slot; key = start tag */
-    int64_t aging_ns;                      /* what aged work may still have; never above 0 */
+    int64_t aging_ns;                      /* what aged work may have, see sched_aging.c */
 };
 
 struct sched_pool {

@@ -12,7 +12,7 @@
 /* Of one unit. 2^48 ns are three days; so the sums of the scheduler stay below 2^63. */
 #define SIM_COST_MAX_NS    (1ull << 48)
 #define SIM_IN_FLIGHT_MAX  4096u
-#define SIM_ACCOUNT_MIN_NS (-(1ll << 60))
+#define SIM_ACCOUNT_MAX_NS (1ll << 60)  /* either way */
 #define SIM_ORDER_MAX      (1ull << 62) /* orders are counted from 1, and never wrap around */
 
 /* A tag as it was recorded; until the end of the state it is not known who competes. */

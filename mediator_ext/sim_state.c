@@ -16,12 +16,16 @@
 #include "sched_parts.h"
 #include "sim_parts.h"
 
+static bool account_valid(int64_t account_ns)
+{
+    return account_ns >= -SIM_ACCOUNT_MAX_NS && account_ns <= SIM_ACCOUNT_MAX_NS;
+}
+
 static int state_lane(struct mediator_simulator *sim, const struct mediator_record *record)
 {
     int64_t account_ns = (int64_t)record->value[1];
 
-    if (record->lane >= SCHED_LANES || record->slot >= SCHED_CLASSES || account_ns > 0 ||
-        account_ns < SIM_ACCOUNT_MIN_NS)
+    if (record->lane >= SCHED_LANES || record->slot >= SCHED_CLASSES || !account_valid(account_ns))
         return -EINVAL;
     sim->scheduler.lane[record->lane].virtual_time[record->slot] = record->value[0];
     sim->scheduler.lane[record->lane].aging_ns = account_ns;
@@ -53,7 +57,7 @@ static int state_account(struct mediator_simulator *sim, const struct mediator_r
     struct sim_pool *pool = sim_pool_find(sim, record->pool);
     int64_t account_ns = (int64_t)record->value[0];
 
-    if (!pool || record->lane >= SCHED_LANES || account_ns > 0 || account_ns < SIM_ACCOUNT_MIN_NS)
+    if (!pool || record->lane >= SCHED_LANES || !account_valid(account_ns))
         return -EINVAL;
     pool->sched.lane[record->lane].aging_ns = account_ns;
     return 0;
