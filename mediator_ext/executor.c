@@ -7,8 +7,8 @@
  * build lane. dispatch() and, in replies.c, take_reply() are the whole path of a unit.
  *
  * The device belongs to one VM at a time. The scheduler says whose turn it is; further units of that
- * VM are queued behind the first one, up to units_in_flight (more when they are very short), until its
- * quantum is used up or a higher class waits. When all of them are back the scheduler is asked again.
+ * VM are queued behind the first one as quantum.h allows, until a higher class waits. When all of them
+ * are back the scheduler is asked again.
  * A unit is charged from the moment it could run, max(its dispatch, the completion before it), to its
  * reply, by the engine's clock.
  *
@@ -21,10 +21,9 @@
  */
 #include "engine.h"
 
-#include <errno.h>
+#include "quantum.h"
 
 #define ROUNDS_PER_TURN 16u
-#define SHORT_UNITS_NS  20000u
 
 _Static_assert((int)SCHED_EXEC == (int)MEDIATOR_LAUNCH && (int)SCHED_BUILD == (int)MEDIATOR_BUILD,
                "a lane and its worker have one number");
@@ -176,16 +175,12 @@ static void dispatch(struct request *r, uint64_t now_ns)
     worker_link_put(link, &unit, index);
 }
 
-/* May one more unit be queued behind those of the VM that has the device? It must be expected to
- * begin within the quantum: eight kernels of 20 ms put in at once make all others wait for 160 ms.
- * units_in_flight bounds the number, unless they are all shorter than a hand-over between VMs. */
+/* May one more unit be queued behind those of the VM that has the device? */
 static bool may_add(const struct mediator *m, const struct vm *vm, uint64_t now_ns)
 {
-    uint64_t ahead_ns = m->device.in_flight * vm->sched.party[SCHED_EXEC].estimate_ns;
-
-    if (now_ns + ahead_ns >= m->device.quantum_end || worker_link_full(&vm->link[MEDIATOR_LAUNCH]))
-        return false;
-    return m->device.in_flight < m->config.units_in_flight || ahead_ns < SHORT_UNITS_NS;
+    return !worker_link_full(&vm->link[MEDIATOR_LAUNCH]) &&
+           quantum_has_room(now_ns, m->device.quantum_end, m->device.in_flight,
+                            vm->sched.party[SCHED_EXEC].estimate_ns, m->config.units_in_flight);
 }
 
 static void fill_device(struct mediator *m, uint64_t now_ns)

@@ -4,9 +4,9 @@
  *     fairness_main SECONDS
  *
  * The scheduler that the engine has decides about a device that is never idle for SECONDS of virtual
- * time. As in the engine, one VM has it at a time: after the pick, more units of the same VM follow,
- * up to a depth of units in flight and until a quantum of 2 ms is over or a higher class waits. Jobs
- * vary by a half to either side of their length.
+ * time. As in the engine, one VM has it at a time: after the pick, more units of the same VM follow, as
+ * quantum.h allows with a quantum of 2 ms, until a higher class waits. Jobs vary by a half to either
+ * side of their length.
  *
  * Prints one JSON object. Of shares, for each scenario: the share (percent) that was farthest from the
  * ideal one in any window of a second, and in any window of max(1 s, 100 n L), with that ideal, and
@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quantum.h"
 #include "scheduler.h"
 
 #define VMS_MAX    128
@@ -231,7 +232,8 @@ static void serve(struct device *d)
     while (head != tail) {
         uint64_t cost_ns;
 
-        while (tail - head < d->depth && d->now_ns < quantum_end &&
+        while (quantum_has_room(d->now_ns, quantum_end, tail - head,
+                                vm->party[SCHED_EXEC].estimate_ns, d->depth) &&
                (unit = scheduler_pick_more(&d->s, SCHED_EXEC, vm, d->now_ns)))
             flying[tail++ % 64] = unit;
         unit = flying[head++ % 64];
