@@ -39,7 +39,7 @@
 #include "worker_channel.h"
 
 #define JOURNAL_MAGIC     0x4e4a5056u /* "VPJN" */
-#define JOURNAL_VERSION   3u
+#define JOURNAL_VERSION   4u
 #define JOURNAL_SLOTS_MIN 16u
 #define JOURNAL_SLOTS_MAX 32768u
 #define JOURNAL_RX_BYTES  16384u
@@ -169,14 +169,14 @@ struct journal_layout {
 };
 
 struct journal_ring {
+    struct journal_pair pair[VGPU_QP_MAX];
+    struct journal_timeline timeline[VGPU_TIMELINES_MAX];
     uint32_t attachment; /* the generation that the guest sees */
     uint32_t connected;
     uint32_t device_status; /* enum vgpu_device_status */
     uint32_t reserved;
     uint64_t accepted; /* features */
     struct journal_layout layout;
-    struct journal_pair pair[VGPU_QP_MAX];
-    struct journal_timeline timeline[VGPU_TIMELINES_MAX];
 };
 
 /* What a VM has left of its request rate, see bucket.c. */
@@ -223,8 +223,10 @@ struct journal {
     struct journal_faults faults;
     struct journal_quarantine quarantine;
     struct journal_link link[2]; /* by enum mediator_lane */
-    struct journal_ring ring;
+    /* What every VM needs is beside one another, so that it is in few pages: the receive buffer
+     * begins in the first one, the ring's own fields end where the slots begin. */
     struct journal_stub stub;
+    struct journal_ring ring;
     struct journal_slot slot[];
 };
 
