@@ -5,41 +5,21 @@ ring with a bare eventfd ping-pong that copies a 64-byte entry through shared me
 of them run in one process, in rounds that take turns (roundtrip_main.c). The backend is the null
 one: nothing of a device is measured.
 
-Whether both ends are on one CPU or on two decides more than anything else: waking a CPU that idles
-can cost twenty times the rest, in a virtual machine above all. So both are measured, with vgpud and
-the other ends of the baselines on the same CPU, and never left to the kernel's choice.
+Both are measured: vgpud and the other ends of the baselines on the guest's CPU, and on another one.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import subprocess
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
+from tests.bench.driver import Series, drive, staying_on
 from tests.bench.result import BenchResult, Row
-from tests.daemon_under_test import ROOT, RunningDaemon, running_vgpud
+from tests.daemon_under_test import RunningDaemon, running_vgpud
 
-DRIVER = ROOT / "build" / "release" / "bench" / "roundtrip_main"
 ROUNDS = 40
 TURNS = 250  # of each series in a round
-TIMEOUT_S = 240.0
-
-Series = dict[str, float]
-
-
-@contextlib.contextmanager
-def staying_on(cpu: int) -> Iterator[None]:
-    """What is started in the `with` block runs on one CPU."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def registered(daemon: RunningDaemon) -> Path:
@@ -60,21 +40,12 @@ def registered(daemon: RunningDaemon) -> Path:
 
 def measured(sockets: Path, guest_cpu: int) -> dict[str, Series]:
     """Run the driver, its guest's end on a CPU; raises RuntimeError when it fails."""
-    run = subprocess.run(
-        [
-            DRIVER,
-            *("--stub", sockets / "stub.sock", "--ring", sockets / "ring.sock"),
-            *("--rounds", str(ROUNDS), "--count", str(TURNS), "--guest-cpu", str(guest_cpu)),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
+    return drive(
+        "roundtrip_main",
+        *("--stub", sockets / "stub.sock", "--ring", sockets / "ring.sock"),
+        *("--rounds", ROUNDS, "--count", TURNS),
+        guest_cpu=guest_cpu,
     )
-    if run.returncode != 0:
-        raise RuntimeError(f"{DRIVER.name} failed: {run.stderr}")
-    series: dict[str, Series] = json.loads(run.stdout)
-    return series
 
 
 def rows(series: dict[str, Series], where: str) -> list[Row]:
@@ -117,8 +88,6 @@ def rows(series: dict[str, Series], where: str) -> list[Row]:
 
 def run() -> BenchResult:
     """Start a vgpud on the null backend and measure; blocks for some ten seconds."""
-    if not DRIVER.exists():
-        raise RuntimeError(f"{DRIVER} is not built: make -C mediator_ext bench")
     host_cpu, *others = sorted(os.sched_getaffinity(0))
     found: list[Row] = []
     with staying_on(host_cpu), running_vgpud() as daemon:

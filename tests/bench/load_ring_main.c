@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #include "guest/vgpu.h"
-#include "samples.h"
+#include "placement.h"
 
 #define RINGS_MAX   16
 #define BATCH_MAX   128u
@@ -285,6 +285,7 @@ static void run_nops(struct ring *rings, uint32_t count, uint64_t rounds, uint64
     uint32_t batches[BATCHES_MAX], kinds = 0;
     pid_t child = start_rival(rings, count);
 
+    go_to_guest_cpu();
     for (char *batch = strtok(text, ","); batch; batch = strtok(NULL, ",")) {
         if (kinds == BATCHES_MAX)
             fail(batch, "too many batches");

@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "samples.h"
+#include "placement.h"
 #include "wire_format.h"
 
 #define CONNECTIONS_MAX 1024
@@ -203,6 +203,7 @@ int main(int argc, char **argv)
         counts[kinds++] = (uint32_t)number(text, (uint64_t)argc - 4);
     }
     echo_address = start_echo(&child);
+    go_to_guest_cpu();
     vgpud.epoll = epoll_create1(EPOLL_CLOEXEC);
     echo.epoll = epoll_create1(EPOLL_CLOEXEC);
     for (int i = 4; i < argc && i < 4 + CONNECTIONS_MAX; i++) {

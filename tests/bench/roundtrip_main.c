@@ -11,13 +11,7 @@
  *     socket     56 bytes out and 56 back over a Unix stream socket, blocking read and write
  *     eventfd    a 64-byte entry through shared memory and an eventfd, each way
  */
-#include <errno.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -27,6 +21,7 @@
 
 #include "guest/vgpu.h"
 #include "guest/vgpu_stub.h"
+#include "placement.h"
 
 #define LENGTH(array)  (sizeof(array) / sizeof((array)[0]))
 #define MESSAGE_BYTES  (sizeof(struct wire_header) + sizeof(struct wire_request))
@@ -50,18 +45,6 @@ struct bench {
     pid_t socket_child;
     pid_t eventfd_child;
 };
-
-static void fail(const char *what, const char *reason)
-{
-    fprintf(stderr, "roundtrip_main: %s: %s\n", what, reason);
-    exit(EXIT_FAILURE);
-}
-
-static void must(bool right, const char *what)
-{
-    if (!right)
-        fail(what, strerror(errno));
-}
 
 static void must_result(int rc, const char *what)
 {
@@ -255,47 +238,21 @@ static void connect_all(struct bench *bench, const char *stub, const char *ring)
     bench->worker_command_bytes = command.len;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-    return (x > y) - (x < y);
-}
-
 static void print_series(const struct series *series, uint64_t *took_ns, size_t turns, bool last)
 {
     uint64_t total_ns = 0;
 
     for (size_t i = 0; i < turns; i++)
         total_ns += took_ns[i];
-    qsort(took_ns, turns, sizeof(*took_ns), by_value);
+    qsort(took_ns, turns, sizeof(*took_ns), samples_order);
     printf("\"%s\": {\"p50_us\": %.3f, \"p99_us\": %.3f, \"per_second\": %.1f}%s", series->name,
            (double)took_ns[turns / 2] / 1e3, (double)took_ns[turns - 1 - turns / 100] / 1e3,
            (double)turns * series->requests * 1e9 / (double)total_ns, last ? "}\n" : ", ");
 }
 
-static uint64_t option(const char *text, uint64_t max)
-{
-    char *end;
-    unsigned long long value = strtoull(text, &end, 10);
-
-    if (end == text || *end || value < 1 || value > max)
-        fail(text, "not a number that is allowed here");
-    return value;
-}
-
-static void stay_on(int cpu)
-{
-    cpu_set_t one;
-
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    must(sched_setaffinity(0, sizeof(one), &one) == 0, "sched_setaffinity");
-}
-
 int main(int argc, char **argv)
 {
-    const char *stub = NULL, *ring = NULL, *guest_cpu = NULL;
+    const char *stub = NULL, *ring = NULL;
     uint64_t rounds = 40, count = 250, *took_ns[LENGTH(all_series)];
     struct bench bench = {0};
 
@@ -305,20 +262,17 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "--ring"))
             ring = argv[i + 1];
         else if (!strcmp(argv[i], "--rounds"))
-            rounds = option(argv[i + 1], 10000);
+            rounds = number(argv[i + 1], 10000);
         else if (!strcmp(argv[i], "--count"))
-            count = option(argv[i + 1], 100000);
-        else if (!strcmp(argv[i], "--guest-cpu"))
-            guest_cpu = argv[i + 1];
+            count = number(argv[i + 1], 100000);
         else
             fail(argv[i], "there is no such option");
     }
     if (!stub || !ring || argc % 2 == 0)
-        fail("usage", "--stub PATH --ring PATH [--rounds R] [--count N] [--guest-cpu N]");
+        fail("usage", "--stub PATH --ring PATH [--rounds R] [--count N]");
     start_socket(&bench);
     start_eventfd(&bench);
-    if (guest_cpu) /* the other ends of the baselines stay where vgpud is */
-        stay_on(strcmp(guest_cpu, "0") ? (int)option(guest_cpu, CPU_SETSIZE - 1) : 0);
+    go_to_guest_cpu();
     connect_all(&bench, stub, ring);
     for (size_t s = 0; s < LENGTH(all_series); s++) {
         took_ns[s] = calloc(rounds * count, sizeof(*took_ns[s]));
