@@ -72,6 +72,9 @@ static int call_set_config(struct mediator *m, void *argument)
     m->config = *(const struct mediator_config *)argument;
     sched = engine_sched_config(&m->config);
     scheduler_set_config(&m->scheduler, &sched);
+    for (uint32_t i = 0; i < m->vm_capacity; i++)
+        for (int lane = 0; m->vm[i] && lane < SCHED_LANES; lane++)
+            worker_link_let_spin(&m->vm[i]->link[lane], m->config.spin_us);
     return 0;
 }
 

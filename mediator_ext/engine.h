@@ -25,6 +25,7 @@
 #include "reactor.h"
 #include "recorder.h"
 #include "scheduler.h"
+#include "spin.h"
 #include "trace.h"
 #include "transport.h"
 #include "worker_link.h"
@@ -152,6 +153,7 @@ struct mediator {
     struct interrupter interrupter;
     struct closer closer;
     struct control control;
+    struct spin spin;
     pthread_t thread;
     bool running; /* the thread exists; written by start and stop only */
     bool stopping;
@@ -231,6 +233,8 @@ void quarantine_report(const struct vm *vm, struct mediator_vm_stats *out);
 /* executor.c */
 void executor_enqueue(struct request *r);
 void executor_run(struct mediator *m);
+bool executor_answered(const struct mediator *m);
+bool executor_sleep(struct mediator *m);
 void executor_see_to_workers(struct vm *vm);
 void executor_doom(struct vm *vm, struct worker_link *link, enum mediator_fault fault);
 uint64_t executor_settle(struct request *r, uint64_t now_ns);

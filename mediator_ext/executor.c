@@ -233,21 +233,20 @@ static void take_all_replies(struct mediator *m)
             replies_take(m->building[i], &m->building[i]->link[MEDIATOR_BUILD]);
 }
 
-/* Have the reactor come back without waiting. Return: false = there is nothing to do that by */
-static bool come_back(const struct vm *vm)
+/** executor_answered() - Has a worker said something that was not looked at? */
+bool executor_answered(const struct mediator *m)
 {
-    for (int i = 0; i < 3; i++)
-        if (vm->transport[i]) {
-            transport_wake(vm->transport[i]);
+    if (m->device.vm && worker_link_answered(&m->device.vm->link[MEDIATOR_LAUNCH]))
+        return true;
+    for (uint32_t i = 0; i < m->builds; i++)
+        if (worker_link_answered(&m->building[i]->link[MEDIATOR_BUILD]))
             return true;
-        }
-    return false; /* retired: nothing new comes, so what is out is soon back */
+    return false;
 }
 
-/** executor_run() - Take what is back, send what may go, and ask to be told when the next is back */
+/** executor_run() - Take what is back, send what may go, a few times as long as something is back */
 void executor_run(struct mediator *m)
 {
-    const struct vm *busy;
     uint32_t rounds = 0;
 
     do {
@@ -258,13 +257,17 @@ void executor_run(struct mediator *m)
             fill_device(m, now_ns);
             fill_builds(m, now_ns);
         }
-        busy = m->device.vm && !worker_link_sleep(&m->device.vm->link[MEDIATOR_LAUNCH])
-                   ? m->device.vm
-                   : NULL;
-        for (uint32_t i = 0; i < m->builds; i++)
-            if (!worker_link_sleep(&m->building[i]->link[MEDIATOR_BUILD]))
-                busy = m->building[i];
-    } while (busy && (++rounds < ROUNDS_PER_TURN || !come_back(busy)));
+    } while (++rounds < ROUNDS_PER_TURN && executor_answered(m));
+}
+
+/** executor_sleep() - Ask to be told when something is back. Return: false = something is already */
+bool executor_sleep(struct mediator *m)
+{
+    bool nothing = !m->device.vm || worker_link_sleep(&m->device.vm->link[MEDIATOR_LAUNCH]);
+
+    for (uint32_t i = 0; nothing && i < m->builds; i++)
+        nothing = worker_link_sleep(&m->building[i]->link[MEDIATOR_BUILD]);
+    return nothing;
 }
 
 /**

@@ -249,11 +249,40 @@ static int wait_ms(struct mediator *m)
     return workers < queue ? workers : queue;
 }
 
+/* Look for something to do until it is there, for spin_us at most. Return: is it? */
+static bool spin(struct mediator *m, uint64_t since_ns)
+{
+    uint64_t end_ns = since_ns + m->config.spin_us * 1000ull;
+
+    do {
+        if (executor_answered(m) || reactor_turn(&m->reactor, 0))
+            return true;
+        spin_pause();
+    } while (engine_now_ns() < end_ns);
+    return false;
+}
+
+/* Wait until something happens, and deal with it; what workers have said is dealt with later. */
+static void await(struct mediator *m)
+{
+    int timeout_ms = wait_ms(m);
+    uint64_t since_ns;
+
+    if (timeout_ms == 0 || m->config.spin_us == 0) {
+        reactor_turn(&m->reactor, timeout_ms && executor_sleep(m) ? timeout_ms : 0);
+        return;
+    }
+    since_ns = engine_now_ns();
+    if (!spin_worth(&m->spin, m->config.spin_us) || !spin(m, since_ns))
+        reactor_turn(&m->reactor, executor_sleep(m) ? timeout_ms : 0);
+    spin_note(&m->spin, m->config.spin_us, engine_now_ns() - since_ns);
+}
+
 static void turn(struct mediator *m)
 {
     uint64_t accepted, now_ns;
 
-    reactor_turn(&m->reactor, wait_ms(m));
+    await(m);
     m->turns++;
     now_ns = engine_now_ns();
     workers_check_deadlines(m, now_ns);
@@ -288,8 +317,9 @@ bool engine_config_valid(const struct mediator_config *c)
 {
     return c->max_queued_total > 0 && c->units_in_flight >= 1 && c->units_in_flight <= 32 &&
            c->max_builds >= 1 && c->max_builds <= MAX_BUILDS && c->quantum_us > 0 &&
-           c->run_timeout_ms > 0 && c->build_timeout_ms > 0 && c->queue_timeout_ms > 0 &&
-           c->aging_share <= 100 && c->priority_scope <= MEDIATOR_SCOPE_GLOBAL &&
+           c->spin_us <= SPIN_MAX_US && c->run_timeout_ms > 0 && c->build_timeout_ms > 0 &&
+           c->queue_timeout_ms > 0 && c->aging_share <= 100 &&
+           c->priority_scope <= MEDIATOR_SCOPE_GLOBAL &&
            (c->fault_threshold == 0 || c->fault_half_life_ms > 0) &&
            c->fault_threshold <= FAULT_POINTS_MAX && trace_entries_valid(c->trace_entries);
 }

@@ -45,6 +45,7 @@ struct mediator_config {
     uint32_t units_in_flight;  /* of the VM that has the device, 1..32 */
     uint32_t max_builds;       /* at a time, over all VMs */
     uint32_t quantum_us;       /* budget of one dispatch */
+    uint32_t spin_us;          /* how long engine and workers look before they sleep; to 1,000 */
     uint32_t run_timeout_ms;   /* a unit on the device; past it its worker is to be killed */
     uint32_t build_timeout_ms; /* the same for a build */
     uint32_t queue_timeout_ms; /* a request that was never begun is answered TIMEOUT */

@@ -79,8 +79,10 @@ void reactor_unwatch(struct reactor *r, struct watch *watch)
 /**
  * reactor_turn() - Wait for events, and deal with one batch of them
  * @timeout_ms: 0 = do not wait, -1 = as long as it takes
+ *
+ * Return: were there any?
  */
-void reactor_turn(struct reactor *r, int timeout_ms)
+bool reactor_turn(struct reactor *r, int timeout_ms)
 {
     int count = epoll_wait(r->epoll_fd, r->event, REACTOR_EVENTS, timeout_ms);
 
@@ -92,4 +94,5 @@ void reactor_turn(struct reactor *r, int timeout_ms)
             watch->ready(watch, r->event[i].events);
     }
     r->count = 0;
+    return count > 0;
 }

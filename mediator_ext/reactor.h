@@ -33,6 +33,6 @@ void reactor_free(struct reactor *r);
 int reactor_watch(struct reactor *r, struct watch *watch, int fd, uint32_t events, watch_fn *ready);
 void reactor_change(struct reactor *r, struct watch *watch, uint32_t events);
 void reactor_unwatch(struct reactor *r, struct watch *watch);
-void reactor_turn(struct reactor *r, int timeout_ms);
+bool reactor_turn(struct reactor *r, int timeout_ms);
 
 #endif

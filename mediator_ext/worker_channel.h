@@ -103,7 +103,7 @@ struct worker_engine_page {
     uint32_t unit_tail;
     uint32_t reply_head;
     uint32_t engine_sleeps;
-    uint32_t reserved;
+    uint32_t spin_us; /* so long the worker may look for units before it sleeps, see spin.h */
 };
 
 /* Written by the worker. */

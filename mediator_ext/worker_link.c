@@ -165,6 +165,21 @@ void worker_link_consume(struct worker_link *link)
     __atomic_store_n(&link->channel->engine.reply_head, head, __ATOMIC_RELEASE);
 }
 
+/** worker_link_answered() - Is there a reply that was not looked at? */
+bool worker_link_answered(const struct worker_link *link)
+{
+    return link->channel && !link->doomed && link->in_flight &&
+           __atomic_load_n(&link->channel->worker.reply_tail, __ATOMIC_ACQUIRE) !=
+               link->journal->reply_head;
+}
+
+/** worker_link_let_spin() - Say how long the worker may look for units before it sleeps */
+void worker_link_let_spin(struct worker_link *link, uint32_t spin_us)
+{
+    if (link->channel)
+        __atomic_store_n(&link->channel->engine.spin_us, spin_us, __ATOMIC_RELAXED);
+}
+
 /** worker_link_sleep() - Ask for the doorbell. Return: false = something is there already */
 bool worker_link_sleep(struct worker_link *link)
 {

@@ -43,6 +43,8 @@ void worker_link_publish(struct worker_link *link);
 int worker_link_peek(struct worker_link *link, struct worker_reply *reply);
 void worker_link_consume(struct worker_link *link);
 /* Ask for the doorbell. Return: false = something is there already */
+bool worker_link_answered(const struct worker_link *link);
+void worker_link_let_spin(struct worker_link *link, uint32_t spin_us);
 bool worker_link_sleep(struct worker_link *link);
 
 #endif

@@ -131,6 +131,7 @@ int workers_attach(struct vm *vm, enum mediator_lane lane, const struct mediator
     rc = worker_link_attach(link, &m->reactor, worker, doorbell_ready);
     if (rc)
         return rc;
+    worker_link_let_spin(link, m->config.spin_us);
     replies_take(vm, link);
     if (lane == MEDIATOR_LAUNCH || link->in_flight == 0)
         scheduler_vm_block(&m->scheduler, &vm->sched, (enum sched_lane)lane, link->doomed);

@@ -33,6 +33,7 @@ UIDS_PER_SLOT = 4
 MODE = "a mode from 0o000 to 0o777, in octal such as 0o660"
 """How the range of a file's mode is told; other numbers are told from their limits."""
 
+SPIN_CPUS = 4
 MAX_BUILDS = 32
 """What the engine can have at a time."""
 
@@ -134,6 +135,7 @@ class SchedulerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     aging_share_percent: Annotated[int, Meta(ge=0, le=100)] = 20
     build_timeout_ms: TimeoutMs = 60_000
     max_builds: Annotated[int, Meta(ge=0, le=MAX_BUILDS)] = 0
+    spin_us: Annotated[int, Meta(ge=0, le=1_000)] = 0
 
 
 class TraceConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -199,6 +201,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         """Program builds at a time. At least 4, so that one that takes long holds up few others."""
         by_cpus = max(4, len(os.sched_getaffinity(0)))
         return self.scheduler.max_builds or min(by_cpus, MAX_BUILDS)
+
+    @property
+    def spin_us(self) -> int:
+        """How long to look before sleeping; 0 where that would take the CPU that others need."""
+        return self.scheduler.spin_us if len(os.sched_getaffinity(0)) >= SPIN_CPUS else 0
 
     @property
     def store_path(self) -> Path:

@@ -13,6 +13,7 @@ def limits_of(config: Config) -> EngineLimits:
         units_in_flight=config.scheduler.units_in_flight,
         max_builds=config.max_builds,
         quantum_us=config.scheduler.quantum_us,
+        spin_us=config.spin_us,
         run_timeout_ms=config.scheduler.run_timeout_ms,
         build_timeout_ms=config.scheduler.build_timeout_ms,
         queue_timeout_ms=config.scheduler.queue_timeout_ms,

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 int channel_open(struct channel *channel, int fd, int doorbell)
@@ -46,6 +47,7 @@ int channel_open(struct channel *channel, int fd, int doorbell)
     channel->unit_tail = channel->unit_head;
     channel->reply_tail = channel->shared->worker.reply_tail;
     channel->quiet = 0;
+    channel->spin = (struct spin){0};
     return 0;
 }
 
@@ -57,6 +59,14 @@ void channel_close(struct channel *channel)
     channel->doorbell = -1;
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 /* Returns 0 once unit_tail may have moved away from `seen`. */
 static int sleep_on(struct channel *channel, uint32_t seen)
 {
@@ -64,13 +74,38 @@ static int sleep_on(struct channel *channel, uint32_t seen)
     uint32_t *sleeps = &channel->shared->worker.worker_sleeps;
     int error = 0;
 
-    channel_kick(channel);
     __atomic_store_n(sleeps, 1, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(tail, __ATOMIC_SEQ_CST) == seen &&
         syscall(SYS_futex, tail, FUTEX_WAIT, seen, NULL, NULL, 0) < 0 && errno != EAGAIN &&
         errno != EINTR)
         error = -errno;
     __atomic_store_n(sleeps, 0, __ATOMIC_RELAXED);
+    return error;
+}
+
+/* The same, but it may look for a while before it sleeps. */
+static int wait_for(struct channel *channel, uint32_t seen)
+{
+    uint32_t *tail = &channel->shared->engine.unit_tail;
+    uint32_t limit_us = __atomic_load_n(&channel->shared->engine.spin_us, __ATOMIC_RELAXED);
+    uint64_t since_ns, end_ns;
+    int error = 0;
+
+    channel_kick(channel);
+    if (limit_us == 0 || limit_us > SPIN_MAX_US)
+        return sleep_on(channel, seen);
+    since_ns = end_ns = now_ns();
+    if (spin_worth(&channel->spin, limit_us))
+        while (__atomic_load_n(tail, __ATOMIC_ACQUIRE) == seen &&
+               end_ns - since_ns < limit_us * 1000ull) {
+            spin_pause();
+            end_ns = now_ns();
+        }
+    if (__atomic_load_n(tail, __ATOMIC_ACQUIRE) == seen) {
+        error = sleep_on(channel, seen);
+        end_ns = now_ns();
+    }
+    spin_note(&channel->spin, limit_us, end_ns - since_ns);
     return error;
 }
 
@@ -82,7 +117,7 @@ int channel_take(struct channel *channel, struct worker_unit *unit)
         if (tail - channel->unit_head > WORKER_RING_ENTRIES)
             return -EPROTO;
         if (tail == channel->unit_head) {
-            int error = sleep_on(channel, tail);
+            int error = wait_for(channel, tail);
 
             if (error)
                 return error;

@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "spin.h"
 #include "worker_channel.h"
 
 struct channel {
@@ -18,6 +19,7 @@ struct channel {
     uint32_t unit_tail;  /* as last read and checked */
     uint32_t reply_tail; /* the next reply to put */
     uint32_t quiet;      /* replies that the engine was not told of */
+    struct spin spin;
 };
 
 /**

@@ -172,6 +172,7 @@ static void change_config(struct stage *s)
     config.units_in_flight = 1 + chance(&s->random, 32);
     config.max_builds = 1 + chance(&s->random, 3);
     config.quantum_us = quanta[chance(&s->random, 3)];
+    config.spin_us = chance(&s->random, 2) * 100;
     config.aging_after_ms = chance(&s->random, 20);
     config.aging_share = chance(&s->random, 2) * 20;
     config.priority_scope = chance(&s->random, 2);

@@ -190,14 +190,14 @@ static void *echo(void *argument)
     return NULL;
 }
 
-static void sleeping_worker(void)
+static void waiting_worker(uint32_t spin_us)
 {
     struct engine engine;
     pthread_t thread;
     uint32_t wrong = 0;
 
-    CASE("a worker that sleeps between units is woken for each");
     engine_open(&engine);
+    engine.shared->engine.spin_us = spin_us;
     if (pthread_create(&thread, NULL, echo, &engine.worker) != 0)
         abort();
     for (uint64_t token = 1; token <= ROUNDS; token++) {
@@ -220,6 +220,11 @@ int main(void)
     units_and_replies_wrap();
     impossible_indices();
     doorbell();
-    sleeping_worker();
+    CASE("a worker that sleeps between units is woken for each");
+    waiting_worker(0);
+    CASE("one that may look for a while before it sleeps misses none");
+    waiting_worker(SPIN_MAX_US);
+    CASE("a limit that no engine sets is none");
+    waiting_worker(UINT32_MAX);
     return check_done();
 }

@@ -58,8 +58,8 @@ RULES = (
     ),
     Rule(
         "worker/*",
-        "a worker shares with the engine only what stands in shared memory",
-        reaches=("ring_abi.h", "worker_channel.h", "worker/*"),
+        "a worker shares with the engine only what stands in shared memory, and how to wait for it",
+        reaches=("ring_abi.h", "worker_channel.h", "spin.h", "worker/*"),
     ),
     Rule(
         "spawn/*",

@@ -151,3 +151,11 @@ def test_builds_at_a_time_follow_the_cpus_unless_they_are_given(
         monkeypatch.setattr("os.sched_getaffinity", lambda pid, cpus=cpus: set(range(cpus)))
         assert Config().max_builds == builds
     assert config_from_document({"scheduler": {"max_builds": 1}}, "x").max_builds == 1
+
+
+def test_spinning_is_for_hosts_with_cpus_to_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_from_document({"scheduler": {"spin_us": 30}}, "x")
+    for cpus, spin_us in ((1, 0), (3, 0), (4, 30), (64, 30)):
+        monkeypatch.setattr("os.sched_getaffinity", lambda pid, cpus=cpus: set(range(cpus)))
+        assert config.spin_us == spin_us
+    assert Config().spin_us == 0

@@ -39,6 +39,7 @@ class EngineLimits:
     units_in_flight: int
     max_builds: int
     quantum_us: int
+    spin_us: int
     run_timeout_ms: int
     build_timeout_ms: int
     queue_timeout_ms: int
