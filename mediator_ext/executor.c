@@ -38,6 +38,11 @@ static uint64_t later(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* There is work: if nobody is there to do it, say so. */
 static void want_worker(struct vm *vm, struct worker_link *link)
 {
@@ -112,15 +117,16 @@ uint64_t executor_settle(struct request *r, uint64_t now_ns)
 {
     struct vm *vm = r->vm;
     struct mediator *m = vm->mediator;
-    uint64_t cost_ns;
+    /* What an engine took up at its start counts as queued then, though it was dispatched before. */
+    uint64_t since_ns = later(r->slot->dispatch_ns, r->queued_ns), cost_ns;
 
     if (r->unit.picked_lane == SCHED_BUILD) {
-        cost_ns = now_ns - r->slot->dispatch_ns;
         build_ends(vm);
     } else {
-        cost_ns = now_ns - later(r->slot->dispatch_ns, m->device.free_at);
+        since_ns = later(since_ns, m->device.free_at);
         device_give_back(m, now_ns);
     }
+    cost_ns = now_ns - since_ns;
     r->done_ns = now_ns;
     account_charged(r, cost_ns);
     r->slot->ran_ns += cost_ns;
@@ -273,8 +279,8 @@ bool executor_sleep(struct mediator *m)
 /**
  * executor_adopt() - At a start: a worker has this, since before this engine was there
  *
- * It is charged from now on: while no engine was there, nobody else could have had the device. Its
- * quantum is over: nothing is put behind it.
+ * It is charged from now on: while no engine was there, nobody else could have had the device. But its
+ * limit counts from when it began, and its quantum is over: nothing is put behind it.
  */
 void executor_adopt(struct request *r)
 {
@@ -283,12 +289,14 @@ void executor_adopt(struct request *r)
 
     link->slot[r->slot->unit_index % WORKER_RING_ENTRIES] = (uint32_t)(r - vm->request);
     link->in_flight++;
-    r->slot->dispatch_ns = engine_now_ns();
+    r->slot->dispatch_ns = earlier(r->slot->dispatch_ns, r->queued_ns);
     r->dispatches = 1;
-    if (r->slot->lane == SCHED_BUILD)
+    if (r->slot->lane == SCHED_BUILD) {
         build_starts(vm);
-    else
-        device_take_unit(vm, 0);
+        return;
+    }
+    vm->mediator->device.free_at = earlier(link->journal->replied_ns, r->queued_ns);
+    device_take_unit(vm, 0);
 }
 
 /** executor_idle() - Is nothing out? */

@@ -206,6 +206,7 @@ struct journal_link {
     uint32_t unit_tail;
     uint32_t reply_head;
     uint32_t reserved;
+    uint64_t replied_ns; /* when the last reply was taken: what came behind it has run since then */
 };
 
 struct journal {

@@ -137,6 +137,7 @@ static bool take_reply(struct vm *vm, struct worker_link *link, uint64_t now_ns)
     link->slot[unit_index % WORKER_RING_ENTRIES] = NO_SLOT;
     link->in_flight--;
     act_on_reply(r, &reply, now_ns);
+    link->journal->replied_ns = now_ns;
     worker_link_consume(link);
     return true;
 }

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "engine_scene.h"
+#include "journal.h"
+#include "journal_map.h"
 #include "keeper.h"
 
 #define FOR_EVER_MS 86400000u
@@ -166,6 +168,20 @@ static void test_running(void)
     fake_worker_free(&builder);
 }
 
+/* What runs was begun so long ago. */
+static void begun_before(const struct rig_vm *vm, uint64_t ms)
+{
+    struct journal *journal;
+    uint64_t bytes;
+
+    rig_must(journal_map(vm->journal_fd, &journal, &bytes) == 0, "the journal");
+    journal->link[MEDIATOR_LAUNCH].replied_ns = 0;
+    for (uint32_t i = 0; i < journal->slots_used; i++)
+        if (journal->slot[i].state == REQUEST_RUNNING)
+            journal->slot[i].dispatch_ns -= ms * 1000000;
+    journal_unmap(journal, bytes);
+}
+
 static void test_restart(void)
 {
     struct keeper k;
@@ -208,6 +224,27 @@ static void test_restart(void)
     CHECK(rig_event(m, MEDIATOR_FAULT, &event) && event.a == MEDIATOR_FAULT_RUN_TIMEOUT);
     CHECK(mediator_worker_gone(m, vm.handle, MEDIATOR_LAUNCH, 0, 0) == 0);
     CHECK(timed_out(&ring, 2, 1));
+    mediator_free(m);
+    fake_worker_free(&launch);
+    fake_worker_free(&build);
+
+    CASE(
+        "a unit that ran for too long before its engine died is given no new time by the next one");
+    entry = rig_command(4, 0);
+    fake_worker_new(&launch, 3);
+    fake_worker_new(&build, 4);
+    keeper_listen(&k);
+    m = new_engine(&vm, &k, &launch, &build);
+    rig_ring_put(&ring, 0, &entry);
+    CHECK(fake_worker_take(&launch, &unit, RIG_LONG_MS));
+    mediator_free(m);
+    begun_before(&vm, rig_config().run_timeout_ms);
+    keeper_listen(&k);
+    m = new_engine(&vm, &k, &launch, &build);
+    CHECK(rig_event(m, MEDIATOR_FAULT, &event) && event.a == MEDIATOR_FAULT_RUN_TIMEOUT);
+    CHECK(mediator_worker_gone(m, vm.handle, MEDIATOR_LAUNCH, 0, 0) == 0);
+    CHECK(timed_out(&ring, 4, 1));
+    CHECK(rig_stats(m, &vm).device_ns < rig_config().run_timeout_ms * 1000000ull);
     mediator_free(m);
     fake_worker_free(&launch);
     fake_worker_free(&build);

@@ -64,9 +64,11 @@ static void die(enum death death, struct journal *j, struct rig_ring *ring, stru
         last->status = VGPU_INVALID;
         break;
     case SENDING_BEFORE_UNIT_TAIL:
+        first->dispatch_ns = rig_now_ns();
         first->state = REQUEST_RUNNING;
         break;
     case SENDING_BEFORE_PUBLISH:
+        first->dispatch_ns = rig_now_ns();
         first->state = REQUEST_RUNNING;
         link->unit_tail = 1;
         w->channel->units[0] =
@@ -81,6 +83,7 @@ static void die(enum death death, struct journal *j, struct rig_ring *ring, stru
     case CONTINUE_NOTED_BEFORE_STATE:
         link->unit_tail = 1;
         say_reply(w, token_of(j, 0), WORKER_CONTINUE, 2);
+        first->dispatch_ns = rig_now_ns();
         first->state = REQUEST_RUNNING;
         first->first_op = 2;
         break;
