@@ -44,6 +44,7 @@ class Device:
     modules: set[int] = field(default_factory=set)
     answers: list[Completion] = field(default_factory=list)
     silent: bool = False
+    taken: int = 0
     wrong_element: int | None = None  # spoil this one when the kernel runs
 
     def run(self, command: bytes, data: memoryview) -> Completion:
@@ -170,6 +171,7 @@ class RingHost:
         entry = Submission.unpack(self.memory[at : at + 64])
         self._sq_head += 1
         self._write(self._pair + ring_abi.PAIR_SQ_HEAD, self._sq_head)
+        self.device.taken += 1
         if self.device.silent:
             return
         start_ns = time.monotonic_ns()

@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,12 +200,21 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Set by Ctrl-C: no more are sent, those that are out are waited for. */
+static volatile sig_atomic_t enough;
+
+static void have_enough(int number)
+{
+    (void)number;
+    enough = 1;
+}
+
 static int nop_all(struct nop_run *run, uint64_t count)
 {
-    while (run->finished < count) {
+    while (enough ? run->finished < run->started : run->finished < count) {
         int rc = 0;
 
-        while (run->started < count && run->started - run->finished < run->depth) {
+        while (!enough && run->started < count && run->started - run->finished < run->depth) {
             rc = nop_start(run, run->started % run->depth);
             if (rc)
                 break;
@@ -249,13 +259,19 @@ int ring_nop(const struct client_options *options, struct report *report)
         vgpu_command_nop(&command);
         run.command = &command;
     }
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = have_enough}, NULL);
     start_ns = vgpu_now_ns();
     rc = nop_all(&run, options->count);
     total_ms = (double)(vgpu_now_ns() - start_ns) / 1e6;
+    report_count(report, "sent", run.started);
     report_count(report, "answered", run.finished);
     report_count(report, "busy", run.refused);
     if (rc) {
         exit_code = report_result(report, rc, "nop");
+        goto out;
+    }
+    if (run.finished == 0) {
+        exit_code = report_failed(report, CLIENT_NEGATIVE, "ended before anything was sent");
         goto out;
     }
     qsort(run.took_us, run.finished, sizeof(*run.took_us), by_value);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.daemon.guests import eventually
 from tests.fake_vm_host import BUILD_LOG, Device, RingHost, StubHost, listening
 from tests.ring_abi import Completion, Status
 from tests.ring_client import Refused, RingClient
@@ -131,6 +133,18 @@ def test_every_nop_is_answered(ring: Path, more: list[str]) -> None:
     answer = as_object(client("--ring", ring, "nop", "--count", "200", "--json", *more))
     assert answer["ok"] and answer["answered"] == 200
     assert answer["p50_us"] <= answer["p99_us"]
+
+
+def test_ctrl_c_ends_a_long_run_with_the_numbers_of_what_was_done(
+    ring: Path, device: Device
+) -> None:
+    argv = ("--ring", ring, "nop", "--count", "10000000", "--depth", "16", "--json")
+    with subprocess.Popen((CLIENT, *argv), stdout=subprocess.PIPE, text=True) as run:
+        eventually(lambda: device.taken > 100, "it is under way")
+        run.send_signal(signal.SIGINT)
+        answer = json.loads(run.communicate(timeout=60)[0])
+    assert run.returncode == 0
+    assert 100 < answer["answered"] == answer["sent"] == device.taken < 10_000_000
 
 
 def test_no_answer_in_time_exits_7(ring: Path, device: Device) -> None:
