@@ -71,6 +71,10 @@ class EngineError(VgpudError):
     """The engine refused or failed what it was asked to take over."""
 
 
+class NotConfirmedError(VgpudError):
+    """The user was asked, and did not want it."""
+
+
 class RecordingError(VgpudError):
     """A file cannot be read or written as a recording of the scheduler."""
 

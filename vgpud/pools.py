@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from vgpud.model.pool import Pool
+from collections.abc import Sequence
+from dataclasses import replace
+
+from vgpud.model.pool import WEIGHT_MAX, WEIGHT_MIN, Pool
+from vgpud.model.vm import Vm
 from vgpud.names import DESCRIPTION_MAX_CHARACTERS, NAME_MAX_CHARACTERS, parse_text
-from vgpud.refusals import InvalidArgument, PoolDisabled, PoolExists, PoolNotFound
+from vgpud.refusals import (
+    InvalidArgument,
+    PoolDisabled,
+    PoolExists,
+    PoolNotEmpty,
+    PoolNotFound,
+)
 
 FIRST_POOLS = (Pool("A", "Pool A"), Pool("B", "Pool B"))
 """What a new installation starts with."""
@@ -54,9 +64,29 @@ def existing_pool(held: Pool | None, pool_id: str) -> Pool:
     return held
 
 
-def pool_for_new_vm(held: Pool | None, pool_id: str) -> Pool:
-    """The pool a VM may enter. Raises PoolNotFound, or PoolDisabled."""
+def pool_for_vm(held: Pool | None, pool_id: str, present: str | None = None) -> Pool:
+    """The pool a VM may enter, or stay in if it is its present one.
+
+    Raises PoolNotFound, or PoolDisabled.
+    """
     pool = existing_pool(held, pool_id)
-    if not pool.enabled:
+    if not pool.enabled and pool_id != present:
         raise PoolDisabled(pool_id)
     return pool
+
+
+def deletable(pool: Pool, vms: Sequence[Vm], force: bool) -> Pool:
+    """The pool to delete: one without VMs or, with `force`, any.
+
+    Raises PoolNotEmpty, naming its VMs.
+    """
+    if vms and not force:
+        raise PoolNotEmpty(pool.pool_id, [vm.vm_name or vm.vm_uuid for vm in vms])
+    return pool
+
+
+def weighted_pool(pool: Pool, weight: int) -> Pool:
+    """The pool with another weight. Raises InvalidArgument."""
+    if not WEIGHT_MIN <= weight <= WEIGHT_MAX:
+        raise InvalidArgument("weight", str(weight), f"a number from {WEIGHT_MIN} to {WEIGHT_MAX}")
+    return replace(pool, weight=weight)

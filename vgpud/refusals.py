@@ -195,6 +195,23 @@ class PoolDisabled(RuleError):
         return f"pool {self.pool_id} is disabled"
 
 
+class PoolNotEmpty(RuleError):
+    """The pool still has VMs."""
+
+    exit_code = ExitCode.CONFLICT
+    advice = (
+        "Move them with `vgpu-admin set-pool`, or delete it with --force: "
+        "then they belong to no pool, and their requests are refused."
+    )
+
+    pool_id: str
+    vms: list[str]
+
+    def __str__(self) -> str:
+        count = "1 VM" if len(self.vms) == 1 else f"{len(self.vms)} VMs"
+        return f"pool {self.pool_id} has {count}: {', '.join(self.vms)}"
+
+
 class VmNotFound(RuleError):
     """No VM has this UUID or name."""
 
@@ -294,6 +311,7 @@ ADMIN_ERRORS: tuple[type[RequestError], ...] = (
     PoolNotFound,
     PoolExists,
     PoolDisabled,
+    PoolNotEmpty,
     VmNotFound,
     VmExists,
     VmIdInUse,

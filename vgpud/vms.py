@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vgpud.model.pool import WEIGHT_MAX, WEIGHT_MIN
+from vgpud.model.pool import WEIGHT_MAX, WEIGHT_MIN, Pool
+from vgpud.model.priority import Priority
 from vgpud.model.vm import (
     DEPTH_MAX,
     RATE_MAX,
@@ -61,7 +62,7 @@ def new_vm(wanted: Vm, held: Vm | None, holder_of_id: Vm | None) -> Vm:
     """The VM to register.
 
     Args:
-        wanted: the VM as asked for, its UUID canonical, its pool judged by `pool_for_new_vm`.
+        wanted: the VM as asked for, its UUID canonical, its pool judged by `pool_for_vm`.
         held: the VM that has this UUID now, if any.
         holder_of_id: the VM that has this vm_id now, if any.
 
@@ -78,6 +79,36 @@ def new_vm(wanted: Vm, held: Vm | None, holder_of_id: Vm | None) -> Vm:
     if holder_of_id is not None:
         raise VmIdInUse(wanted.vm_id, holder_of_id.vm_uuid)
     return wanted
+
+
+def placed(
+    vm: Vm, pool: Pool | None, priority: Priority | None, vm_id: int | None, holder: Vm | None
+) -> Vm:
+    """The VM in another place; None leaves a part of it as it is.
+
+    Args:
+        vm: as it is now.
+        pool: judged by `pool_for_vm`.
+        priority: its class in the pool.
+        vm_id: the number that its requests carry.
+        holder: the VM that has this vm_id now, if any.
+
+    Raises:
+        VmIdInUse: the vm_id belongs to another VM.
+        InvalidArgument: it is out of range, or nothing is to change at all.
+    """
+    if pool is None and priority is None and vm_id is None:
+        raise InvalidArgument("pool_id, priority, vm_id", "none", "at least one of the three")
+    if vm_id is not None:
+        parse_vm_id(vm_id)
+        if holder is not None and holder.vm_uuid != vm.vm_uuid:
+            raise VmIdInUse(vm_id, holder.vm_uuid)
+    return replace(
+        vm,
+        pool_id=vm.pool_id if pool is None else pool.pool_id,
+        priority=vm.priority if priority is None else priority,
+        vm_id=vm.vm_id if vm_id is None else vm_id,
+    )
 
 
 def stands_for_id(name: str) -> int | None:

@@ -8,7 +8,7 @@ from tests.unit.control_under_test import UUID_1, UUID_2
 from vgpud.model.pool import Pool
 from vgpud.model.priority import Priority
 from vgpud.model.vm import PeerRule, Vm
-from vgpud.pools import existing_pool, new_pool, parse_pool_id, pool_for_new_vm
+from vgpud.pools import existing_pool, new_pool, parse_pool_id, pool_for_vm
 from vgpud.refusals import (
     AmbiguousVm,
     InvalidArgument,
@@ -56,8 +56,8 @@ def test_a_pool_that_is_missing_or_disabled_takes_no_vm() -> None:
     with pytest.raises(PoolNotFound):
         existing_pool(None, "C")
     with pytest.raises(PoolDisabled):
-        pool_for_new_vm(Pool("C", enabled=False), "C")
-    assert pool_for_new_vm(Pool("C"), "C") == Pool("C")
+        pool_for_vm(Pool("C", enabled=False), "C")
+    assert pool_for_vm(Pool("C"), "C") == Pool("C")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
 import vgpud
-from vgpud.cli import limits, pools, quarantine, status, trace, vms
+from vgpud.cli import limits, placement, pools, quarantine, status, trace, vms
 from vgpud.cli.client import DEFAULT_SOCKET, Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.report import as_json, as_line, write
@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, Command] = {
     for command in (
         *pools.COMMANDS,
         *vms.COMMANDS,
+        *placement.COMMANDS,
         *limits.COMMANDS,
         *quarantine.COMMANDS,
         *status.COMMANDS,

@@ -32,6 +32,6 @@ class Command(Record):
     name: str
     summary: str
     attempt: Callable[[Namespace], str]
-    add_options: Callable[[ArgumentParser], None]
+    add_options: Callable[[ArgumentParser], object]
     run: Callable[[Client, Namespace], Output | Iterator[Output]]
     example: str = ""

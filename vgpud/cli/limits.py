@@ -6,12 +6,16 @@ from argparse import ArgumentParser, Namespace
 
 from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
-from vgpud.cli.render import limits_line, rate_limit_table, weight_table
+from vgpud.cli.render import limits_line, pool_weight_table, rate_limit_table, weight_table
 from vgpud.cli.values import whole_number
 from vgpud.cli.vms import named, which_vm
 from vgpud.protocol.messages import (
+    ListPools,
+    ListPoolsReply,
     ListVms,
     ListVmsReply,
+    SetPoolWeight,
+    SetPoolWeightReply,
     SetRateLimit,
     SetRateLimitReply,
     SetWeight,
@@ -25,15 +29,20 @@ DEPTH_MAX = 32_768
 
 
 def _weight_options(parser: ArgumentParser) -> None:
-    which_vm(parser)
+    which_vm(parser).add_argument("--pool-id", metavar="ID", help="not a VM but a pool")
     parser.add_argument(
         "--weight",
         type=whole_number(WEIGHT_MIN, WEIGHT_MAX),
         required=True,
         metavar="N",
-        help=f"{WEIGHT_MIN} to {WEIGHT_MAX}: its share among the VMs of its pool and priority "
-        "(new VMs have 50)",
+        help=f"{WEIGHT_MIN} to {WEIGHT_MAX}: its share among the VMs of its pool and priority, or "
+        "among pools (new ones have 50)",
     )
+
+
+def _weight_attempt(options: Namespace) -> str:
+    which = named(options) if options.pool_id is None else f"pool {options.pool_id}"
+    return f"setting the weight of {which}"
 
 
 def _rate_limit_options(parser: ArgumentParser) -> None:
@@ -63,6 +72,12 @@ def _no_options(parser: ArgumentParser) -> None:
 
 
 def _set_weight(client: Client, options: Namespace) -> Output:
+    if options.pool_id is not None:
+        of_pool, answer = client.call(
+            SetPoolWeight(options.pool_id, options.weight), SetPoolWeightReply
+        )
+        pool = of_pool.pool
+        return Output(f"Scheduler weight for pool {pool.pool_id} set to {pool.weight}", answer)
     call = SetWeight(options.weight, options.vm_uuid, options.vm_name)
     reply, answer = client.call(call, SetWeightReply)
     text = f"Scheduler weight for VM {reply.vm.vm_uuid} set to {reply.vm.weight}"
@@ -71,7 +86,9 @@ def _set_weight(client: Client, options: Namespace) -> Output:
 
 def _show_weights(client: Client, options: Namespace) -> Output:
     reply, answer = client.call(ListVms(), ListVmsReply)
-    return Output(weight_table(reply.vms), answer)
+    of_pools, more = client.call(ListPools(), ListPoolsReply)
+    text = f"{weight_table(reply.vms)}\n\n{pool_weight_table(of_pools.pools)}"
+    return Output(text, {**answer, **more})
 
 
 def _set_rate_limit(client: Client, options: Namespace) -> Output:
@@ -90,15 +107,15 @@ def _show_rate_limits(client: Client, options: Namespace) -> Output:
 COMMANDS = (
     Command(
         "set-weight",
-        "set a VM's share among the VMs of its pool and priority",
-        lambda options: f"setting the weight of {named(options)}",
+        "set a VM's share among the VMs of its pool and priority, or a pool's among pools",
+        _weight_attempt,
         _weight_options,
         _set_weight,
         "set-weight --vm-name=trainer --weight=80",
     ),
     Command(
         "show-weights",
-        "show the weights of all VMs",
+        "show the weights of all VMs and pools",
         lambda _: "reading the weights",
         _no_options,
         _show_weights,

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 
 from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
-from vgpud.cli.render import pool_line, pool_list, pool_page
+from vgpud.cli.confirm import confirmed
+from vgpud.cli.render import pool_line, pool_list, pool_page, vm_head
+from vgpud.errors import NotConfirmedError
 from vgpud.protocol.messages import (
     CreatePool,
     CreatePoolReply,
+    DeletePool,
+    DeletePoolReply,
     DisablePool,
     DisablePoolReply,
     EnablePool,
@@ -19,6 +24,7 @@ from vgpud.protocol.messages import (
     ShowPool,
     ShowPoolReply,
 )
+from vgpud.protocol.states import PoolState, VmState
 
 
 def _pool_id(parser: ArgumentParser) -> None:
@@ -71,6 +77,38 @@ def _disable(client: Client, options: Namespace) -> Output:
     return Output(text, answer)
 
 
+def _delete_options(parser: ArgumentParser) -> None:
+    _pool_id(parser)
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="also if it has VMs: they belong to no pool then, and their requests are refused",
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _delete(client: Client, options: Namespace) -> Output:
+    if options.force and not options.yes:
+        page, _ = client.call(ShowPool(options.pool_id), ShowPoolReply)
+        if page.vms and not confirmed(_question(page.pool, page.vms)):
+            raise NotConfirmedError(f"pool {options.pool_id} was not deleted")
+    reply, answer = client.call(DeletePool(options.pool_id, options.force), DeletePoolReply)
+    lines = [f"Pool {reply.pool.pool_id} deleted."]
+    if reply.vms:
+        lines.append(f"VMs that belong to no pool now ({len(reply.vms)}):")
+        lines += [f"  {vm_head(vm)}" for vm in reply.vms]
+        lines.append("Move them with `vgpu-admin set-pool`; until then their requests are refused.")
+    return Output("\n".join(lines), answer)
+
+
+def _question(pool: PoolState, vms: Sequence[VmState]) -> str:
+    names = ", ".join(vm.vm_name or vm.vm_uuid for vm in vms)
+    return (
+        f"Pool {pool.pool_id} has VMs ({len(vms)}): {names}.\nThey will belong to no pool, and "
+        "their requests be refused. Delete it?"
+    )
+
+
 COMMANDS = (
     Command(
         "create-pool",
@@ -100,5 +138,13 @@ COMMANDS = (
         lambda options: f"disabling pool {options.pool_id}",
         _pool_id,
         _disable,
+    ),
+    Command(
+        "delete-pool",
+        "delete a pool",
+        lambda options: f"deleting pool {options.pool_id}",
+        _delete_options,
+        _delete,
+        "delete-pool --pool-id=C",
     ),
 )

@@ -37,7 +37,7 @@ def pool_page(pool: PoolState, vms: Sequence[VmState]) -> str:
     if pool.description is not None:
         lines.append(f"Description: {pool.description}")
     lines += [f"Created: {pool.created_at}", f"VMs: {pool.vms.total}", "", "VM List:"]
-    lines += [f"  {_vm_head(vm)}" for vm in vms] or ["  (none)"]
+    lines += [f"  {vm_head(vm)}" for vm in vms] or ["  (none)"]
     lines += ["", "Priority Distribution:", *_distribution(pool.vms)]
     if pool.live is not None:
         lines += ["", "Live:", *_work_block(pool.live)]
@@ -92,6 +92,13 @@ def weight_table(vms: Iterable[VmState]) -> str:
         (str(vm.vm_id), vm.vm_uuid, _name(vm), vm.pool_id or "-", str(vm.weight)) for vm in vms
     ]
     return _table(rows, (8, 36, 20, 6, 8))
+
+
+def pool_weight_table(pools: Iterable[PoolState]) -> str:
+    """The weights of all pools, a line each."""
+    rows = [("Pool", "Name", "Weight")]
+    rows += [(pool.pool_id, pool.pool_name or "-", str(pool.weight)) for pool in pools]
+    return _table(rows, (6, 20, 8))
 
 
 def rate_limit_table(vms: Iterable[VmState]) -> str:
@@ -183,7 +190,8 @@ def _table(rows: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
     )
 
 
-def _vm_head(vm: VmState) -> str:
+def vm_head(vm: VmState) -> str:
+    """A VM in one line: what it is called, and its place."""
     return f"{_name(vm)} (UUID: {vm.vm_uuid}) | Priority: {vm.priority.label} | VM ID: {vm.vm_id}"
 
 
@@ -260,7 +268,7 @@ def _vm_lines(vms: Iterable[VmState]) -> list[str]:
     lines = []
     for vm in vms:
         quarantine = " | QUARANTINED" if vm.quarantined else ""
-        lines.append(f"  {_vm_head(vm)}{quarantine}")
+        lines.append(f"  {vm_head(vm)}{quarantine}")
         if vm.live is None:
             lines.append("    not known to the engine")
         else:

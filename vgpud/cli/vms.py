@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, _MutuallyExclusiveGroup
 
 from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
@@ -20,23 +20,24 @@ from vgpud.protocol.messages import (
     ShowVmReply,
 )
 
-_PRIORITIES = [priority.label for priority in Priority]
+PRIORITIES = [priority.label for priority in Priority]
 VM_ID_MAX = 2**31 - 1
-_POOL_HELP = "the pool: one letter or digit; case counts"
+POOL_HELP = "the pool: one letter or digit; case counts"
 
 
-def which_vm(parser: ArgumentParser) -> None:
+def which_vm(parser: ArgumentParser) -> _MutuallyExclusiveGroup:
     """Declares the two ways to name a VM, of which one is needed."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--vm-uuid", metavar="UUID", help="the VM by its UUID")
     which.add_argument("--vm-name", metavar="NAME", help="the VM by its name, if only one has it")
+    return which
 
 
 def _register_options(parser: ArgumentParser) -> None:
     parser.add_argument("--vm-uuid", required=True, metavar="UUID", help="the VM's UUID")
     parser.add_argument("--vm-name", metavar="NAME", help="what people call it")
-    parser.add_argument("--pool", metavar="ID", help=f"{_POOL_HELP} (default A)")
-    parser.add_argument("--priority", choices=_PRIORITIES, help="its class (default medium)")
+    parser.add_argument("--pool", metavar="ID", help=f"{POOL_HELP} (default A)")
+    parser.add_argument("--priority", choices=PRIORITIES, help="its class (default medium)")
     parser.add_argument(
         "--vm-id",
         type=whole_number(1, VM_ID_MAX),
@@ -51,11 +52,12 @@ def _register_options(parser: ArgumentParser) -> None:
 
 
 def _list_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--pool", metavar="ID", help=f"only this pool's; {_POOL_HELP}")
-    parser.add_argument("--priority", choices=_PRIORITIES, help="only those of this class")
+    parser.add_argument("--pool", metavar="ID", help=f"only this pool's; {POOL_HELP}")
+    parser.add_argument("--priority", choices=PRIORITIES, help="only those of this class")
 
 
-def _priority(options: Namespace) -> Priority | None:
+def priority_of(options: Namespace) -> Priority | None:
+    """The priority that was asked for, None if it was left out."""
     return Priority.from_label(options.priority) if options.priority is not None else None
 
 
@@ -64,7 +66,7 @@ def _register(client: Client, options: Namespace) -> Output:
         vm_uuid=options.vm_uuid,
         vm_name=options.vm_name,
         pool_id=options.pool,
-        priority=_priority(options),
+        priority=priority_of(options),
         vm_id=options.vm_id,
         peer=options.peer,
     )
@@ -74,7 +76,7 @@ def _register(client: Client, options: Namespace) -> Output:
 
 
 def _list(client: Client, options: Namespace) -> Output:
-    reply, answer = client.call(ListVms(options.pool, _priority(options)), ListVmsReply)
+    reply, answer = client.call(ListVms(options.pool, priority_of(options)), ListVmsReply)
     return Output(vm_list(reply.vms), answer)
 
 

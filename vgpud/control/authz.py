@@ -31,10 +31,13 @@ ROLE_NEEDED: Mapping[str, Role] = {
     "org.vgpud.admin.CreatePool": Role.ADMIN,
     "org.vgpud.admin.EnablePool": Role.OPERATE,
     "org.vgpud.admin.DisablePool": Role.OPERATE,
+    "org.vgpud.admin.SetPoolWeight": Role.ADMIN,
+    "org.vgpud.admin.DeletePool": Role.ADMIN,
     "org.vgpud.admin.RegisterVm": Role.ADMIN,
     "org.vgpud.admin.ShowVm": Role.VIEW,
     "org.vgpud.admin.ListVms": Role.VIEW,
     "org.vgpud.admin.RemoveVm": Role.ADMIN,
+    "org.vgpud.admin.MoveVm": Role.ADMIN,
     "org.vgpud.admin.SetWeight": Role.ADMIN,
     "org.vgpud.admin.SetRateLimit": Role.ADMIN,
     # To stop a VM that harms others cannot wait for an administrator; to let it in again can.

@@ -17,6 +17,7 @@ from typing import Any
 from vgpud.control.authz import RolePolicy, authorize
 from vgpud.control.handlers import (
     limits,
+    placement,
     pools,
     quarantine,
     service,
@@ -88,10 +89,13 @@ VERBS: Mapping[str, Verb] = {
     "org.vgpud.admin.CreatePool": Verb(pools.create_pool, changes=True, pool=_pool_id),
     "org.vgpud.admin.EnablePool": Verb(pools.enable_pool, changes=True, pool=_pool_id),
     "org.vgpud.admin.DisablePool": Verb(pools.disable_pool, changes=True, pool=_pool_id),
+    "org.vgpud.admin.SetPoolWeight": Verb(pools.set_pool_weight, changes=True, pool=_pool_id),
+    "org.vgpud.admin.DeletePool": Verb(pools.delete_pool, changes=True, pool=_pool_id),
     "org.vgpud.admin.RegisterVm": Verb(vms.register_vm, changes=True, vm=_vm_uuid),
     "org.vgpud.admin.ShowVm": Verb(vms.show_vm),
     "org.vgpud.admin.ListVms": Verb(vms.list_vms),
     "org.vgpud.admin.RemoveVm": Verb(vms.remove_vm, changes=True, vm=_vm_uuid),
+    "org.vgpud.admin.MoveVm": Verb(placement.move_vm, changes=True, vm=_vm_uuid),
     "org.vgpud.admin.SetWeight": Verb(limits.set_weight, changes=True, vm=_vm_uuid),
     "org.vgpud.admin.SetRateLimit": Verb(limits.set_rate_limit, changes=True, vm=_vm_uuid),
     "org.vgpud.admin.QuarantineVm": Verb(quarantine.quarantine_vm, changes=True, vm=_vm_uuid),

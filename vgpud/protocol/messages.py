@@ -79,6 +79,33 @@ class DisablePoolReply(Record):
     changed: bool
 
 
+class SetPoolWeight(Record):
+    """Another weight of a pool."""
+
+    pool_id: str
+    weight: int
+
+
+class SetPoolWeightReply(Record):
+    """The pool as it is now."""
+
+    pool: PoolState
+
+
+class DeletePool(Record):
+    """A pool to delete, with `force` also one that has VMs."""
+
+    pool_id: str
+    force: bool | None = None
+
+
+class DeletePoolReply(Record):
+    """The pool as it was, and the VMs that belong to none now."""
+
+    pool: PoolState
+    vms: list[VmState]
+
+
 class RegisterVm(Record):
     """A new VM."""
 
@@ -133,6 +160,23 @@ class RemoveVmReply(Record):
     """The VM as it was."""
 
     vm: VmState
+
+
+class MoveVm(Record):
+    """Another pool, priority or vm_id of a VM, which is named by exactly one of the first two."""
+
+    vm_uuid: str | None = None
+    vm_name: str | None = None
+    pool_id: str | None = None
+    priority: Priority | None = None
+    vm_id: int | None = None
+
+
+class MoveVmReply(Record):
+    """The VM as it is now, and as it was."""
+
+    vm: VmState
+    before: VmState
 
 
 class SetWeight(Record):
@@ -268,10 +312,13 @@ METHODS: dict[str, tuple[type[Record], type[Record]]] = {
         (ADMIN_INTERFACE, CreatePool, CreatePoolReply),
         (ADMIN_INTERFACE, EnablePool, EnablePoolReply),
         (ADMIN_INTERFACE, DisablePool, DisablePoolReply),
+        (ADMIN_INTERFACE, SetPoolWeight, SetPoolWeightReply),
+        (ADMIN_INTERFACE, DeletePool, DeletePoolReply),
         (ADMIN_INTERFACE, RegisterVm, RegisterVmReply),
         (ADMIN_INTERFACE, ShowVm, ShowVmReply),
         (ADMIN_INTERFACE, ListVms, ListVmsReply),
         (ADMIN_INTERFACE, RemoveVm, RemoveVmReply),
+        (ADMIN_INTERFACE, MoveVm, MoveVmReply),
         (ADMIN_INTERFACE, SetWeight, SetWeightReply),
         (ADMIN_INTERFACE, SetRateLimit, SetRateLimitReply),
         (ADMIN_INTERFACE, QuarantineVm, QuarantineVmReply),

@@ -29,6 +29,16 @@ UPDATE pools
 SET enabled = :enabled, updated_at = CURRENT_TIMESTAMP
 WHERE pool_id = :pool_id;
 
+-- name: set_pool_weight
+-- A pool's share among pools.
+UPDATE pools
+SET weight = :weight, updated_at = CURRENT_TIMESTAMP
+WHERE pool_id = :pool_id;
+
+-- name: delete_pool
+-- Forget a pool; its VMs are gone from it.
+DELETE FROM pools WHERE pool_id = :pool_id;
+
 -- name: list_vms
 -- All VMs in the order in which they are shown; those without a pool last.
 SELECT
@@ -96,6 +106,18 @@ SET
     max_queue_depth = :max_queue_depth,
     updated_at = CURRENT_TIMESTAMP
 WHERE vm_uuid = :vm_uuid;
+
+-- name: set_vm_place
+-- Where a VM belongs, and by which number it goes.
+UPDATE vms
+SET pool_id = :pool_id, priority = :priority, vm_id = :vm_id, updated_at = CURRENT_TIMESTAMP
+WHERE vm_uuid = :vm_uuid;
+
+-- name: unassign_vms
+-- The VMs of a pool belong to none.
+UPDATE vms
+SET pool_id = NULL, updated_at = CURRENT_TIMESTAMP
+WHERE pool_id = :pool_id;
 
 -- name: delete_vm
 -- Forget a VM and its quarantine.

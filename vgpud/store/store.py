@@ -108,6 +108,14 @@ class Store:
         """Enables or disables a pool; its VMs stay in it."""
         self._write("set_pool_enabled", pool_id=pool_id, enabled=enabled)
 
+    def set_pool_weight(self, pool_id: str, weight: int) -> None:
+        """Changes a pool's share among pools."""
+        self._write("set_pool_weight", pool_id=pool_id, weight=weight)
+
+    def delete_pool(self, pool_id: str) -> None:
+        """Forgets a pool. Refused while it has VMs."""
+        self._write("delete_pool", pool_id=pool_id)
+
     def list_vms(self) -> list[Vm]:
         """All VMs, by pool (none last), priority (high first) and vm_id."""
         return [_vm(row) for row in self._read("list_vms")]
@@ -154,6 +162,20 @@ class Store:
             max_burst=vm.max_burst,
             max_queue_depth=vm.max_queue_depth,
         )
+
+    def set_vm_place(self, vm: Vm) -> None:
+        """Changes pool, priority and vm_id of a registered VM to what they are in `vm`."""
+        self._write(
+            "set_vm_place",
+            vm_uuid=vm.vm_uuid,
+            pool_id=vm.pool_id,
+            priority=int(vm.priority),
+            vm_id=vm.vm_id,
+        )
+
+    def unassign_vms(self, pool_id: str) -> None:
+        """Takes all VMs out of a pool; they belong to none then."""
+        self._write("unassign_vms", pool_id=pool_id)
 
     def delete_vm(self, vm_uuid: str) -> None:
         """Forgets a VM and its quarantine."""

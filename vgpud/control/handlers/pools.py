@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from vgpud.control.handlers.context import Context
 from vgpud.control.handlers.views import pool_state, vm_states
-from vgpud.pools import existing_pool, new_pool, parse_pool_id
+from vgpud.pools import deletable, existing_pool, new_pool, parse_pool_id, weighted_pool
 from vgpud.protocol.messages import (
     CreatePool,
     CreatePoolReply,
+    DeletePool,
+    DeletePoolReply,
     DisablePool,
     DisablePoolReply,
     EnablePool,
     EnablePoolReply,
     ListPools,
     ListPoolsReply,
+    SetPoolWeight,
+    SetPoolWeightReply,
     ShowPool,
     ShowPoolReply,
 )
@@ -63,6 +67,27 @@ def disable_pool(context: Context, call: DisablePool) -> DisablePoolReply:
     """Stops serving a pool; asking twice is no mistake."""
     changed = _set_enabled(context, call.pool_id, False)
     return DisablePoolReply(_stored(context, call.pool_id), changed)
+
+
+def set_pool_weight(context: Context, call: SetPoolWeight) -> SetPoolWeightReply:
+    """Changes a pool's share among pools."""
+    pool_id = parse_pool_id(call.pool_id)
+    pool = weighted_pool(existing_pool(context.store.get_pool(pool_id), pool_id), call.weight)
+    context.store.set_pool_weight(pool_id, pool.weight)
+    return SetPoolWeightReply(_stored(context, pool_id))
+
+
+def delete_pool(context: Context, call: DeletePool) -> DeletePoolReply:
+    """Forgets a pool; by force also one with VMs, which then belong to none."""
+    store = context.store
+    pool_id = parse_pool_id(call.pool_id)
+    vms = [vm for vm in store.list_vms() if vm.pool_id == pool_id]
+    pool = deletable(existing_pool(store.get_pool(pool_id), pool_id), vms, bool(call.force))
+    before = pool_state(pool, vms)
+    store.unassign_vms(pool_id)
+    store.delete_pool(pool_id)
+    stranded = [vm for vm in store.list_vms() if vm.vm_uuid in {vm.vm_uuid for vm in vms}]
+    return DeletePoolReply(before, vm_states(context, stranded, context.engine.snapshot()))
 
 
 def _set_enabled(context: Context, pool_id: str, enabled: bool) -> bool:

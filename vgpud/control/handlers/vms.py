@@ -7,7 +7,7 @@ from vgpud.control.handlers.views import vm_state, vm_states
 from vgpud.model.priority import Priority
 from vgpud.model.vm import PeerRule, Vm
 from vgpud.names import NAME_MAX_CHARACTERS, parse_text
-from vgpud.pools import existing_pool, parse_pool_id, pool_for_new_vm
+from vgpud.pools import existing_pool, parse_pool_id, pool_for_vm
 from vgpud.protocol.messages import (
     ListVms,
     ListVmsReply,
@@ -44,7 +44,7 @@ def register_vm(context: Context, call: RegisterVm) -> RegisterVmReply:
         priority=Priority.MEDIUM if call.priority is None else call.priority,
         peer=PeerRule() if call.peer is None else parse_peer(call.peer),
     )
-    pool_for_new_vm(store.get_pool(pool_id), pool_id)
+    pool_for_vm(store.get_pool(pool_id), pool_id)
     store.insert_vm(new_vm(wanted, store.get_vm(vm_uuid), store.get_vm_by_id(vm_id)))
     return RegisterVmReply(vm_state(context, find_vm(context, vm_uuid, None)))
 
