@@ -13,17 +13,18 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from vgpud.client_news import log_client_news
 from vgpud.config import Config
 from vgpud.descriptors import DescriptorBudget
 from vgpud.engine_limits import limits_of
 from vgpud.engine_status import pool_statuses, vm_status
 from vgpud.errors import EngineError, SpawnerError
-from vgpud.fault_words import as_quarantine, fault_sentence
+from vgpud.fault_words import as_quarantine
 from vgpud.mediator import Event, EventType, LayoutMismatchError, Mediator
 from vgpud.model.engine import EngineSnapshot, VmStatus
+from vgpud.model.explanation import Explanation
 from vgpud.model.mediation import VmFds, VmIdentity
 from vgpud.model.pool import Pool
-from vgpud.model.trace import Transport
 from vgpud.model.vm import NEVER_QUARANTINED, PeerRule, Quarantine, Vm
 from vgpud.probe import Device, with_quota
 from vgpud.qemu_account import qemu_uid
@@ -240,6 +241,11 @@ class HostEngine:
             isolation_gaps=isolation_gaps(self._spawner.info.capabilities),
         )
 
+    def explain(self, vm_uuid: str, seq: int | None) -> Explanation | None:
+        """Why a queued request of a VM waits, None if it has none, or is not known."""
+        entry = self._entries.get(vm_uuid)
+        return self._mediator.explain(entry.tenant.handle, seq) if entry else None
+
     def vm_status(self, vm_uuid: str) -> VmStatus | None:
         """Reads the counters of one VM; None while the engine does not know it."""
         entry = self._entries.get(vm_uuid)
@@ -335,40 +341,19 @@ class HostEngine:
         found = self._by_handle.get(event.vm)
         if found is None:
             return  # of a VM that was removed meanwhile
-        uuid, transport = found.tenant.vm_uuid, ""
-        if event.type not in (EventType.FAULT, EventType.WORKERS, EventType.QUARANTINED):
-            transport = Transport(event.a).name.lower()
-        match event.type:
-            case EventType.WORKERS:
-                self._review(found.tenant)
-            case EventType.CONNECTED:
-                log.info("VM %s: connected over %s (pid %d)", uuid, transport, event.b)
-            case EventType.DISCONNECTED:
-                log.info("VM %s: disconnected from %s", uuid, transport)
-            case EventType.PEER_REFUSED:
-                log.warning(
-                    "VM %s: refused uid %d (pid %d) on %s: only uid %d may connect",
-                    uuid,
-                    event.b & 0xFFFF_FFFF,
-                    event.b >> 32,
-                    transport,
-                    found.peer_uid,
-                )
-            case EventType.SECOND_CLIENT:
-                log.warning(
-                    "VM %s: refused a second client on %s (pid %d)", uuid, transport, event.b >> 32
-                )
-            case EventType.FAULT:
-                log.warning("VM %s: fault: %s", uuid, fault_sentence(event))
-            case EventType.QUARANTINED:
-                log.warning(
-                    "VM %s: quarantined: %s; refused until `vgpu-admin clear-quarantine "
-                    "--vm-uuid=%s`",
-                    uuid,
-                    self.quarantine_of(uuid).reason,
-                    uuid,
-                )
-                self._quarantined([uuid])
+        uuid = found.tenant.vm_uuid
+        if event.type is EventType.WORKERS:
+            self._review(found.tenant)
+        elif event.type is EventType.QUARANTINED:
+            log.warning(
+                "VM %s: quarantined: %s; refused until `vgpu-admin clear-quarantine --vm-uuid=%s`",
+                uuid,
+                self.quarantine_of(uuid).reason,
+                uuid,
+            )
+            self._quarantined([uuid])
+        else:
+            log_client_news(uuid, found.peer_uid, event)
 
     def _quarantined(self, vm_uuids: Iterable[str] | None) -> None:
         if self._on_quarantine is not None:

@@ -21,6 +21,7 @@ from typing import Protocol, TypeVar
 
 from vgpud.errors import EngineError, ReconcileError, StoreError
 from vgpud.model.engine import EngineSnapshot, VmStatus
+from vgpud.model.explanation import Explanation
 from vgpud.model.pool import Pool
 from vgpud.model.trace import TraceBatch
 from vgpud.model.vm import NEVER_QUARANTINED, Quarantine, Vm
@@ -75,6 +76,12 @@ class Engine(Protocol):
 
     def snapshot(self) -> EngineSnapshot:
         """Reads all counters. Never raises."""
+
+    def explain(self, vm_uuid: str, seq: int | None) -> Explanation | None:
+        """Why a queued request of a VM waits: that of `seq`, or the oldest.
+
+        None when there is no such request, or the engine does not know the VM.
+        """
 
     def vm_status(self, vm_uuid: str) -> VmStatus | None:
         """Reads the counters of one VM; None while the engine does not know it."""

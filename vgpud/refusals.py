@@ -265,6 +265,19 @@ class AmbiguousVm(RuleError):
         return f"{len(self.vm_uuids)} VMs are named {self.vm_name!r}: {', '.join(self.vm_uuids)}"
 
 
+class RequestNotQueued(RuleError):
+    """The VM has no queued request of this number."""
+
+    exit_code = ExitCode.NOT_FOUND
+    advice = "It runs, is finished, or never was; `vgpu-admin trace` shows what is finished."
+
+    vm_uuid: str
+    request: int
+
+    def __str__(self) -> str:
+        return f"VM {self.vm_uuid} has no request {self.request} queued"
+
+
 class StoredNotApplied(RequestError):
     """The change is stored, but the engine has not taken it over yet.
 
@@ -316,6 +329,7 @@ ADMIN_ERRORS: tuple[type[RequestError], ...] = (
     VmExists,
     VmIdInUse,
     AmbiguousVm,
+    RequestNotQueued,
     StoredNotApplied,
     StoreFailed,
     MalformedMessage,

@@ -50,6 +50,7 @@ LAYERS = {
     "vgpud.fault_words": "supply",
     "vgpud.known_device": "supply",
     "vgpud.descriptors": "supply",
+    "vgpud.client_news": "supply",
     "vgpud.engine": "supply",
     "vgpud.engine_limits": "supply",
     "vgpud.engine_status": "supply",

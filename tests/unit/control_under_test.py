@@ -23,6 +23,7 @@ from vgpud.control.policy import role_policy
 from vgpud.control.server import ControlServer
 from vgpud.errors import EngineError
 from vgpud.model.engine import DeviceStatus, EngineSnapshot, PoolStatus, VmStatus
+from vgpud.model.explanation import Explanation
 from vgpud.model.pool import Pool
 from vgpud.model.priority import Priority
 from vgpud.model.trace import (
@@ -124,6 +125,7 @@ class EngineDouble:
     calls: list[str] = field(default_factory=list)
     broken: dict[str, OSError | EngineError] = field(default_factory=dict)
     live: dict[str, VmStatus] = field(default_factory=dict)
+    explanations: dict[str, list[Explanation]] = field(default_factory=dict)
     isolation_gaps: tuple[str, ...] = ()
     live_pools: dict[str, PoolStatus] = field(default_factory=dict)
     trace: TraceDouble = field(default_factory=TraceDouble)
@@ -160,6 +162,10 @@ class EngineDouble:
             requests_total=7,
             isolation_gaps=self.isolation_gaps,
         )
+
+    def explain(self, vm_uuid: str, seq: int | None) -> Explanation | None:
+        queued = self.explanations.get(vm_uuid, [])
+        return next((why for why in queued if seq in (None, why.seq)), None)
 
     def vm_status(self, vm_uuid: str) -> VmStatus | None:
         return self.live.get(vm_uuid, VmStatus()) if vm_uuid in self.vms else None

@@ -191,6 +191,7 @@ def test_live_numbers_are_shown_with_quantiles(control: RunningControl, admin: A
         ("remove-vm", f"--vm-uuid={UUID_1}"),
         ("status",),
         ("trace",),
+        ("explain", f"--vm-uuid={UUID_1}"),
     ],
 )
 def test_every_command_speaks_json(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
 import vgpud
-from vgpud.cli import limits, placement, pools, quarantine, status, trace, vms
+from vgpud.cli import explain, limits, placement, pools, quarantine, status, trace, vms
 from vgpud.cli.client import DEFAULT_SOCKET, Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.report import as_json, as_line, write
@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, Command] = {
         *quarantine.COMMANDS,
         *status.COMMANDS,
         *trace.COMMANDS,
+        *explain.COMMANDS,
     )
 }
 

@@ -45,6 +45,7 @@ ROLE_NEEDED: Mapping[str, Role] = {
     "org.vgpud.admin.ClearQuarantine": Role.ADMIN,
     "org.vgpud.admin.Status": Role.VIEW,
     "org.vgpud.admin.Trace": Role.VIEW,
+    "org.vgpud.admin.Explain": Role.VIEW,
     "org.vgpud.admin.Shutdown": Role.ADMIN,
 }
 

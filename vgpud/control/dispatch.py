@@ -16,6 +16,7 @@ from typing import Any
 
 from vgpud.control.authz import RolePolicy, authorize
 from vgpud.control.handlers import (
+    explain,
     limits,
     placement,
     pools,
@@ -102,6 +103,7 @@ VERBS: Mapping[str, Verb] = {
     "org.vgpud.admin.ClearQuarantine": Verb(quarantine.clear_quarantine, changes=True, vm=_vm_uuid),
     "org.vgpud.admin.Status": Verb(status.status),
     "org.vgpud.admin.Trace": Verb(trace.trace, stream=trace.follow_trace),
+    "org.vgpud.admin.Explain": Verb(explain.explain),
     "org.vgpud.admin.Shutdown": Verb(
         shutdown.shutdown, urgent=True, afterwards=shutdown.begin_shutdown
     ),

@@ -9,7 +9,14 @@ them. `METHODS` says which class is whose call and reply.
 from __future__ import annotations
 
 from vgpud.model.priority import Priority
-from vgpud.protocol.states import DaemonState, DeviceState, PoolState, RequestTrace, VmState
+from vgpud.protocol.states import (
+    DaemonState,
+    DeviceState,
+    PoolState,
+    RequestExplanation,
+    RequestTrace,
+    VmState,
+)
 from vgpud.record import Record
 from vgpud.refusals import ADMIN_INTERFACE, SERVICE_INTERFACE
 
@@ -266,6 +273,21 @@ class TraceReply(Record):
     missed: int
 
 
+class Explain(Record):
+    """A queued request of a VM, which is named by exactly one of the first two; else the oldest."""
+
+    vm_uuid: str | None = None
+    vm_name: str | None = None
+    request: int | None = None
+
+
+class ExplainReply(Record):
+    """The VM, and why the request waits; None if nothing is queued."""
+
+    vm: VmState
+    explanation: RequestExplanation | None
+
+
 class Shutdown(Record):
     """The end of the daemon; with `all`, of workers and spawner too."""
 
@@ -325,6 +347,7 @@ METHODS: dict[str, tuple[type[Record], type[Record]]] = {
         (ADMIN_INTERFACE, ClearQuarantine, ClearQuarantineReply),
         (ADMIN_INTERFACE, Status, StatusReply),
         (ADMIN_INTERFACE, Trace, TraceReply),
+        (ADMIN_INTERFACE, Explain, ExplainReply),
         (ADMIN_INTERFACE, Shutdown, ShutdownReply),
     )
 }

@@ -146,6 +146,20 @@ class DaemonState(Record):
     isolation_gaps: list[str]
 
 
+class RequestExplanation(Record):
+    """Why a queued request waits; as in `vgpud.model.explanation.Explanation`."""
+
+    request: int
+    hold: str
+    units_ahead: int
+    stream_ahead: int
+    vms_ahead: int
+    pools_ahead: int
+    running: int
+    waited_ns: int
+    wait_ns: int | None
+
+
 class RequestTrace(Record):
     """A finished request; as in `vgpud.model.trace.TraceEntry`, with words for its enums."""
 
