@@ -14,7 +14,6 @@ import logging
 import signal
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import vgpud
@@ -104,12 +103,12 @@ class Daemon:
             state_dir=Path(config.daemon.state_dir),
             uptime_s=lambda: time.monotonic() - self._started,
             request_shutdown=self.request_shutdown,
+            reload=lambda: self._reload(engine, reconciler, server, dispatch),
         )
         dispatch = Dispatch(context, role_policy(config.control))
         server = ControlServer(listener, config.control, dispatch)
         await server.start()
-        reload = partial(self._reload, engine, reconciler, server, dispatch)
-        loop.add_signal_handler(signal.SIGHUP, reload)
+        loop.add_signal_handler(signal.SIGHUP, _reload_logged, context)
         tasks = [
             loop.create_task(reconciler.run()),
             loop.create_task(self._ping()),
@@ -120,7 +119,7 @@ class Daemon:
         self._service.ready(status_line(device))
         log.info("ready: administration on %s", config.control_socket)
         if self._reload_asked:
-            reload()
+            _reload_logged(context)
         await self._end.wait()
 
         self._service.stopping("draining")
@@ -186,7 +185,11 @@ class Daemon:
         reconciler: Reconciler,
         server: ControlServer,
         dispatch: Dispatch,
-    ) -> None:
+    ) -> tuple[str, ...]:
+        """Read the configuration again; returns the keys that take effect at the next start.
+
+        Raises VgpudError, and the old one stays.
+        """
         self._service.reloading()
         try:
             config = load_config(self._config_path)
@@ -194,12 +197,13 @@ class Daemon:
         except VgpudError as error:
             log.error("reload: keeping the old configuration: %s. %s", error, error.next_step)
             self._service.ready("reload refused, see the log; serving with the old configuration")
-            return
+            raise
         self._config = config
         server.reload(config.control)
         dispatch.policy = role_policy(config.control)
         logging.getLogger().setLevel(config.daemon.log_level.upper())
-        for key in needs_restart(self._started_with, config):
+        restart_needed = tuple(needs_restart(self._started_with, config))
+        for key in restart_needed:
             log.warning("reload: %s has changed and takes effect at the next start", key)
         try:
             # Who runs QEMU may be another one now, and with it whom the VMs' sockets belong to.
@@ -209,6 +213,7 @@ class Daemon:
             pending = 1
         log.info("reload: done")
         self._service.ready("reloaded, but not all is applied" if pending else "reloaded")
+        return restart_needed
 
     async def _look_for_device(self, spawner: Spawner, engine: HostEngine, device: Device) -> None:
         """Until one works. The log says what has changed, not that nothing has."""
@@ -233,6 +238,12 @@ class Daemon:
         while interval_s is not None:
             self._service.watchdog()
             await asyncio.sleep(interval_s)
+
+
+def _reload_logged(context: Context) -> None:
+    """For who is told nothing but what the log says."""
+    with contextlib.suppress(VgpudError):
+        context.reload()
 
 
 def note_device(spawner: Spawner, device: Device) -> None:

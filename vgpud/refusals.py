@@ -278,6 +278,25 @@ class RequestNotQueued(RuleError):
         return f"VM {self.vm_uuid} has no request {self.request} queued"
 
 
+class ConfigRefused(RequestError):
+    """The configuration files cannot be used; the daemon goes on with what it has.
+
+    `remedy` is a whole sentence that says what to do about the cause, or empty.
+    """
+
+    exit_code = ExitCode.USAGE
+
+    reason: str
+    remedy: str = ""
+
+    @property
+    def next_step(self) -> str:
+        return f"{self.remedy} The old configuration stays.".lstrip()
+
+    def __str__(self) -> str:
+        return f"the configuration is refused: {self.reason}"
+
+
 class StoredNotApplied(RequestError):
     """The change is stored, but the engine has not taken it over yet.
 
@@ -330,6 +349,7 @@ ADMIN_ERRORS: tuple[type[RequestError], ...] = (
     VmIdInUse,
     AmbiguousVm,
     RequestNotQueued,
+    ConfigRefused,
     StoredNotApplied,
     StoreFailed,
     MalformedMessage,

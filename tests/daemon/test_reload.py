@@ -49,6 +49,24 @@ def test_a_good_file_is_taken_over_without_a_warning(
     assert "WARNING" not in said and "ERROR" not in said
 
 
+def test_vgpu_admin_reloads_as_the_signal_does_and_says_what_waits_for_the_next_start(
+    vgpud_of_its_own: RunningDaemon, config: str
+) -> None:
+    daemon = vgpud_of_its_own
+    daemon.config.write_text(config + "[trace]\nentries = 32\n")
+    done = daemon.admin("reload-config")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        "Configuration reloaded.\nTakes effect at the next start: trace.entries\n"
+    )
+    daemon.config.write_text(config + "[trace]\nentries = 33\n")
+    done = daemon.admin("reload-config")
+    assert done.returncode == 2
+    assert "expected 0 or a power of two, is 33" in done.stderr
+    assert str(daemon.config) in done.stderr and "The old configuration stays." in done.stderr
+    assert daemon.admin("wait-ready").returncode == 0
+
+
 BAD = {
     "unknown key": ("[vms]\nqueue = 5\n", "vms.queue"),
     "wrong type": ('[scheduler]\nrun_timeout_ms = "1"\n', "scheduler.run_timeout_ms"),

@@ -7,7 +7,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from vgpud.control.handlers.context import Context
 from vgpud.control.listener import ControlListener
 from vgpud.control.policy import role_policy
 from vgpud.control.server import ControlServer
-from vgpud.errors import EngineError
+from vgpud.errors import EngineError, VgpudError
 from vgpud.model.engine import DeviceStatus, EngineSnapshot, PoolStatus, VmStatus
 from vgpud.model.explanation import Explanation
 from vgpud.model.pool import Pool
@@ -126,6 +126,7 @@ class EngineDouble:
     broken: dict[str, OSError | EngineError] = field(default_factory=dict)
     live: dict[str, VmStatus] = field(default_factory=dict)
     explanations: dict[str, list[Explanation]] = field(default_factory=dict)
+    device_reason: str = ""
     isolation_gaps: tuple[str, ...] = ()
     live_pools: dict[str, PoolStatus] = field(default_factory=dict)
     trace: TraceDouble = field(default_factory=TraceDouble)
@@ -151,7 +152,9 @@ class EngineDouble:
         return self.found.get(vm_uuid, NEVER_QUARANTINED)
 
     def snapshot(self) -> EngineSnapshot:
-        device = DeviceStatus("Test Device", "null", 8 << 30, 2, True, "")
+        device = DeviceStatus(
+            "Test Device", "null", 8 << 30, 2, not self.device_reason, self.device_reason
+        )
         vms = {vm_uuid: self.live.get(vm_uuid, VmStatus()) for vm_uuid in self.vms}
         return EngineSnapshot(
             running=True,
@@ -190,6 +193,7 @@ class RunningControl:
         self.store_path = directory / "vgpud.db"
         self.engine = EngineDouble()
         self.shutdowns: list[bool] = []
+        self.reloaded: Sequence[str] | VgpudError = ()
         self.faults: list[dict[str, Any]] = []
         self._directory = directory
         self._config = config
@@ -224,6 +228,11 @@ class RunningControl:
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
 
+    def _reload(self) -> Sequence[str]:
+        if isinstance(self.reloaded, VgpudError):
+            raise self.reloaded
+        return self.reloaded
+
     def audit(self) -> list[AuditEntry]:
         """All audit rows, oldest first."""
         return self.in_loop(lambda: self._store.list_audit(1000))[::-1]
@@ -251,6 +260,7 @@ class RunningControl:
             state_dir=self._directory,
             uptime_s=lambda: 3725.0,
             request_shutdown=self.shutdowns.append,
+            reload=self._reload,
         )
         self._server = ControlServer(
             self._listener,

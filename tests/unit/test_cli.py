@@ -192,6 +192,9 @@ def test_live_numbers_are_shown_with_quantiles(control: RunningControl, admin: A
         ("status",),
         ("trace",),
         ("explain", f"--vm-uuid={UUID_1}"),
+        ("audit",),
+        ("reload-config",),
+        ("wait-ready",),
     ],
 )
 def test_every_command_speaks_json(

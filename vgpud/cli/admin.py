@@ -13,7 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
 import vgpud
-from vgpud.cli import explain, limits, placement, pools, quarantine, status, trace, vms
+from vgpud.cli import (
+    audit,
+    explain,
+    limits,
+    placement,
+    pools,
+    quarantine,
+    service,
+    status,
+    trace,
+    vms,
+)
 from vgpud.cli.client import DEFAULT_SOCKET, Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.report import as_json, as_line, write
@@ -36,6 +47,8 @@ COMMANDS: Mapping[str, Command] = {
         *status.COMMANDS,
         *trace.COMMANDS,
         *explain.COMMANDS,
+        *audit.COMMANDS,
+        *service.COMMANDS,
     )
 }
 

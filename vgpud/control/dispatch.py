@@ -16,11 +16,13 @@ from typing import Any
 
 from vgpud.control.authz import RolePolicy, authorize
 from vgpud.control.handlers import (
+    audit,
     explain,
     limits,
     placement,
     pools,
     quarantine,
+    reload,
     service,
     shutdown,
     status,
@@ -104,6 +106,8 @@ VERBS: Mapping[str, Verb] = {
     "org.vgpud.admin.Status": Verb(status.status),
     "org.vgpud.admin.Trace": Verb(trace.trace, stream=trace.follow_trace),
     "org.vgpud.admin.Explain": Verb(explain.explain),
+    "org.vgpud.admin.ListAudit": Verb(audit.list_audit),
+    "org.vgpud.admin.ReloadConfig": Verb(reload.reload_config, urgent=True),
     "org.vgpud.admin.Shutdown": Verb(
         shutdown.shutdown, urgent=True, afterwards=shutdown.begin_shutdown
     ),

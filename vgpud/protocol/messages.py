@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from vgpud.model.priority import Priority
 from vgpud.protocol.states import (
+    AuditRecord,
     DaemonState,
     DeviceState,
     PoolState,
@@ -288,6 +289,30 @@ class ExplainReply(Record):
     explanation: RequestExplanation | None
 
 
+class ListAudit(Record):
+    """The newest audit rows."""
+
+    limit: int | None = None
+    refused: bool | None = None
+
+
+class ListAuditReply(Record):
+    """The rows, newest last."""
+
+    entries: list[AuditRecord]
+
+
+class ReloadConfig(Record):
+    """Read the configuration again."""
+
+
+class ReloadConfigReply(Record):
+    """What takes effect at the next start only, and what is not applied yet."""
+
+    restart_needed: list[str]
+    pending: list[str]
+
+
 class Shutdown(Record):
     """The end of the daemon; with `all`, of workers and spawner too."""
 
@@ -348,6 +373,8 @@ METHODS: dict[str, tuple[type[Record], type[Record]]] = {
         (ADMIN_INTERFACE, Status, StatusReply),
         (ADMIN_INTERFACE, Trace, TraceReply),
         (ADMIN_INTERFACE, Explain, ExplainReply),
+        (ADMIN_INTERFACE, ListAudit, ListAuditReply),
+        (ADMIN_INTERFACE, ReloadConfig, ReloadConfigReply),
         (ADMIN_INTERFACE, Shutdown, ShutdownReply),
     )
 }

@@ -146,6 +146,19 @@ class DaemonState(Record):
     isolation_gaps: list[str]
 
 
+class AuditRecord(Record):
+    """Who asked for what, and how it ended; as in `vgpud.store.store.AuditEntry`."""
+
+    at: str
+    uid: int
+    gid: int
+    pid: int
+    method: str
+    parameters: str
+    outcome: str
+    error: str | None
+
+
 class RequestExplanation(Record):
     """Why a queued request waits; as in `vgpud.model.explanation.Explanation`."""
 

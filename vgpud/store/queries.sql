@@ -152,6 +152,7 @@ DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - :kept_rows;
 -- The newest audit rows, newest first.
 SELECT id, at, uid, gid, pid, method, parameters, outcome, error
 FROM audit
+WHERE NOT :refused OR outcome <> 'stored'
 ORDER BY id DESC
 LIMIT :limit;
 

@@ -219,8 +219,8 @@ class Store:
         )
         self._write("trim_audit", kept_rows=AUDIT_KEPT_ROWS)
 
-    def list_audit(self, limit: int) -> list[AuditEntry]:
-        """The newest `limit` audit rows, newest first."""
+    def list_audit(self, limit: int, *, refused: bool = False) -> list[AuditEntry]:
+        """The newest `limit` audit rows, newest first; `refused`: only what was not carried out."""
         return [
             AuditEntry(
                 uid=row["uid"],
@@ -232,7 +232,7 @@ class Store:
                 error=row["error"],
                 at=row["at"],
             )
-            for row in self._read("list_audit", limit=limit)
+            for row in self._read("list_audit", limit=limit, refused=refused)
         ]
 
     def _in_transaction(self) -> bool:
