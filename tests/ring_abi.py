@@ -97,6 +97,8 @@ class Op(IntEnum):
     FREE = 0x11
     WRITE = 0x12
     READ = 0x13
+    COPY = 0x14
+    FILL = 0x15
     MODULE_LOAD = 0x20
     MODULE_UNLOAD = 0x21
     KERNEL_CREATE = 0x22
@@ -248,6 +250,16 @@ def op_write(obj: int, obj_offset: int, offset: int, length: int) -> bytes:
 
 def op_read(obj: int, obj_offset: int, offset: int, length: int) -> bytes:
     return op(Op.READ, address(obj, obj_offset) + ref(offset, length))
+
+
+def op_copy(obj: int, obj_offset: int, from_obj: int, from_offset: int, length: int) -> bytes:
+    body = address(obj, obj_offset) + address(from_obj, from_offset)
+    return op(Op.COPY, body + struct.pack("<Q", length))
+
+
+def op_fill(obj: int, obj_offset: int, length: int, pattern: bytes) -> bytes:
+    head = struct.pack("<QII", length, len(pattern), 0)
+    return op(Op.FILL, address(obj, obj_offset) + head + pattern.ljust(16, b"\0"))
 
 
 def op_module_load(

@@ -93,11 +93,19 @@ struct backend_ops {
                                     struct backend_buffer **buffer, uint64_t *raw);
     void (*free)(struct backend *backend, struct backend_buffer *buffer);
 
-    /* Both block, and come after every launch before them. bytes > 0 */
+    /* All four block, and come after every launch before them. bytes > 0 */
     struct backend_verdict (*write)(struct backend *backend, struct backend_buffer *buffer,
                                     uint64_t off, const void *from, uint64_t bytes);
     struct backend_verdict (*read)(struct backend *backend, struct backend_buffer *buffer,
                                    uint64_t off, void *to, uint64_t bytes);
+    /* From one place of the device to another; within one buffer the two ranges are disjoint. */
+    struct backend_verdict (*copy)(struct backend *backend, struct backend_buffer *to,
+                                   uint64_t to_off, struct backend_buffer *from, uint64_t from_off,
+                                   uint64_t bytes);
+    /* pattern_bytes is 1, 2, 4, 8 or 16; off and bytes are multiples of it. */
+    struct backend_verdict (*fill)(struct backend *backend, struct backend_buffer *buffer,
+                                   uint64_t off, uint64_t bytes, const void *pattern,
+                                   uint32_t pattern_bytes);
 
     /* Build role only. With any status but VGPU_OK there may be a log, and never a binary. */
     struct backend_verdict (*build)(struct backend *backend, const struct backend_code *code,

@@ -230,6 +230,38 @@ static struct backend_verdict opencl_read(struct backend *backend, struct backen
                                                         bytes, to, 0, NULL, NULL));
 }
 
+/* For what cannot be told to block: its event, which is given back. */
+static struct backend_verdict wait_for(struct backend *backend, cl_int code, cl_event event)
+{
+    if (code == CL_SUCCESS) {
+        code = backend->cl.WaitForEvents(1, &event);
+        backend->cl.ReleaseEvent(event);
+    }
+    return opencl_verdict(code);
+}
+
+static struct backend_verdict opencl_copy(struct backend *backend, struct backend_buffer *to,
+                                          uint64_t to_off, struct backend_buffer *from,
+                                          uint64_t from_off, uint64_t bytes)
+{
+    cl_event event = NULL;
+    cl_int code = backend->cl.EnqueueCopyBuffer(backend->queue, from->mem, to->mem, from_off,
+                                                to_off, bytes, 0, NULL, &event);
+
+    return wait_for(backend, code, event);
+}
+
+static struct backend_verdict opencl_fill(struct backend *backend, struct backend_buffer *buffer,
+                                          uint64_t off, uint64_t bytes, const void *pattern,
+                                          uint32_t pattern_bytes)
+{
+    cl_event event = NULL;
+    cl_int code = backend->cl.EnqueueFillBuffer(backend->queue, buffer->mem, pattern, pattern_bytes,
+                                                off, bytes, 0, NULL, &event);
+
+    return wait_for(backend, code, event);
+}
+
 const struct backend_ops backend_opencl = {
     .name = "opencl",
     .flags = 0,
@@ -240,6 +272,8 @@ const struct backend_ops backend_opencl = {
     .free = opencl_free,
     .write = opencl_write,
     .read = opencl_read,
+    .copy = opencl_copy,
+    .fill = opencl_fill,
     .build = opencl_build,
     .module_load = opencl_module_load,
     .module_unload = opencl_module_unload,

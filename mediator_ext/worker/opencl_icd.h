@@ -29,6 +29,7 @@
     X(EnqueueFillBuffer)                                                                           \
     X(EnqueueWriteBuffer)                                                                          \
     X(EnqueueReadBuffer)                                                                           \
+    X(EnqueueCopyBuffer)                                                                           \
     X(CreateProgramWithSource)                                                                     \
     X(CreateProgramWithBinary)                                                                     \
     X(BuildProgram)                                                                                \

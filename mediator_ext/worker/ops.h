@@ -96,6 +96,8 @@ uint16_t op_alloc(struct op *op);
 uint16_t op_free(struct op *op);
 uint16_t op_write(struct op *op);
 uint16_t op_read(struct op *op);
+uint16_t op_copy(struct op *op);
+uint16_t op_fill(struct op *op);
 uint16_t op_module_load(struct op *op);
 uint16_t op_module_unload(struct op *op);
 uint16_t op_kernel_create(struct op *op);

@@ -315,6 +315,17 @@ def read(obj: int, off: int, size: int, at: int = 0) -> bytes:
     return op(0x13, address(obj, at) + ref(off, size))
 
 
+def copy(obj: int, source: int, size: int, at: int = 0, source_at: int = 0) -> bytes:
+    """COPY of `size` bytes from `source_at` of one buffer to `at` of another."""
+    return op(0x14, address(obj, at) + address(source, source_at) + struct.pack("<Q", size))
+
+
+def fill(obj: int, size: int, pattern: bytes, at: int = 0) -> bytes:
+    """FILL of `size` bytes at `at` of the buffer."""
+    head = struct.pack("<QII", size, len(pattern), 0)
+    return op(0x15, address(obj, at) + head + pattern.ljust(16, b"\0"))
+
+
 def module_load(
     obj: int, code: tuple[int, int], options: tuple[int, int], log: tuple[int, int], kind: int = 1
 ) -> bytes:
