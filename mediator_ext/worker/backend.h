@@ -91,6 +91,7 @@ struct backend_ops {
     /* bytes of zeroes; *raw = device address, or 0 where the runtime has none. */
     struct backend_verdict (*alloc)(struct backend *backend, uint64_t bytes,
                                     struct backend_buffer **buffer, uint64_t *raw);
+    /* What was in it can be read by nobody afterwards. */
     void (*free)(struct backend *backend, struct backend_buffer *buffer);
 
     /* All four block, and come after every launch before them. bytes > 0 */

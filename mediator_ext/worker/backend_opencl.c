@@ -208,8 +208,12 @@ static struct backend_verdict opencl_alloc(struct backend *backend, uint64_t byt
     return BACKEND_FINE;
 }
 
+/* A device's memory is wiped before it is given back: who gets it next need not be served here. What
+   is wrong with the device is told by whatever comes next. Pages of the host the kernel wipes. */
 static void opencl_free(struct backend *backend, struct backend_buffer *buffer)
 {
+    if (!backend->on_host)
+        (void)zero(backend, buffer->mem, buffer->bytes);
     backend->cl.ReleaseMemObject(buffer->mem);
     if (buffer->pages)
         munmap(buffer->pages, buffer->bytes);

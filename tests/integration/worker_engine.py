@@ -353,11 +353,24 @@ def arg_buffer(obj: int) -> bytes:
     return struct.pack("<II", 1, 16) + address(obj)
 
 
+def arg_local(size: int) -> bytes:
+    """A local memory argument."""
+    return struct.pack("<II", 2, size)
+
+
 def launch(kernel: int, items: int, *args: bytes, local: int = 0) -> bytes:
     """LAUNCH in one dimension."""
-    sizes = struct.pack("<9Q", 0, 0, 0, items, 0, 0, local, 0, 0)
-    head = struct.pack("<II", kernel, 1) + sizes + struct.pack("<II", 0, len(args))
-    return op(0x30, head + b"".join(args))
+    return launch_range(kernel, (items,), *args, local=(local,))
+
+
+def launch_range(
+    kernel: int, items: tuple[int, ...], *args: bytes,
+    offset: tuple[int, ...] = (), local: tuple[int, ...] = (),
+) -> bytes:  # fmt: skip
+    """LAUNCH in as many dimensions as `items` has."""
+    sizes = [(*each, 0, 0, 0)[:3] for each in (offset, items, local)]
+    head = struct.pack("<II9Q", kernel, len(items), *sizes[0], *sizes[1], *sizes[2])
+    return op(0x30, head + struct.pack("<II", 0, len(args)) + b"".join(args))
 
 
 def sync() -> bytes:
