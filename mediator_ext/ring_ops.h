@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 /*
- * Numbers are never reused. Reserved are 0x03..0x0f for contexts and streams, 0x16..0x1f for
+ * Numbers are never reused. Reserved are 0x04..0x0f for contexts and streams, 0x16..0x1f for
  * sub-buffers, rectangles, images, samplers and shared virtual memory, 0x23..0x2f for separate
  * compilation and linking, 0x31..0x3f for graphs, 0x41..0x4f for events, 0x50..0x5f for
  * registering guest RAM and peers.
@@ -18,6 +18,7 @@
 enum vgpu_op {
     VGPU_OP_NOP = 0x01,
     VGPU_OP_DEVICE_INFO = 0x02,
+    VGPU_OP_QUERY = 0x03,
     VGPU_OP_ALLOC = 0x10,
     VGPU_OP_FREE = 0x11,
     VGPU_OP_WRITE = 0x12,
@@ -60,6 +61,33 @@ struct vgpu_address {
 struct vgpu_op_device_info {
     struct vgpu_op_header head;
     struct vgpu_data_ref out;
+};
+
+enum vgpu_fact {
+    VGPU_FACT_KERNEL_ARGS = 1, /* of kernel obj: a struct vgpu_arg_info for each argument */
+    VGPU_FACT_BUILD_LOG = 2,   /* of module obj: text without NUL */
+    VGPU_FACT_BINARY = 3,      /* of module obj: what the device's compiler made of it */
+};
+
+/*
+ * QUERY: result[0] = bytes of the whole answer. It is written to `out` as a whole, out_len = bytes, or
+ * not at all: with len 0 it is only asked for, with a len that is too small the op is INVALID.
+ */
+struct vgpu_op_query {
+    struct vgpu_op_header head;
+    uint32_t what; /* enum vgpu_fact */
+    uint32_t obj;
+    struct vgpu_data_ref out;
+};
+
+#define VGPU_ARG_NOT_KNOWN 0xffffffffu /* the kind of an argument that the device does not tell */
+
+/* Texts end with NUL, and are cut; they are empty where the device does not tell them. */
+struct vgpu_arg_info {
+    uint32_t kind; /* enum vgpu_arg_kind, or VGPU_ARG_NOT_KNOWN */
+    uint32_t size; /* of a value; 0 = not known, or no value */
+    char name[60];
+    char type[60];
 };
 
 /* ALLOC: a buffer of zeroes; result[0] = its raw device address where the device has one, else 0.
@@ -199,6 +227,8 @@ struct vgpu_device_info {
 
 _Static_assert(sizeof(struct vgpu_data_ref) == 24, "data reference");
 _Static_assert(sizeof(struct vgpu_address) == 16, "address");
+_Static_assert(sizeof(struct vgpu_op_query) == 40, "query op");
+_Static_assert(sizeof(struct vgpu_arg_info) == 128, "argument information");
 _Static_assert(sizeof(struct vgpu_op_alloc) == 24, "alloc op");
 _Static_assert(sizeof(struct vgpu_op_write) == 48, "write op");
 _Static_assert(sizeof(struct vgpu_op_read) == 48, "read op");

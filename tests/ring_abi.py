@@ -35,6 +35,7 @@ PAIR_CQ_EVENT = 8
 HOST_PAGE = struct.Struct("<IHHIIQQQHHIQQIIQQQQIIcB14x")
 SUBMISSION = struct.Struct("<QBBHIIIIIQIHHQII")
 COMPLETION = struct.Struct("<QHHIiIIIQQQQ")
+ARG_INFO = struct.Struct("<II60s60s")
 DEVICE_INFO = struct.Struct("<II96s48s48s16sQQQQQIIII")
 
 
@@ -93,6 +94,7 @@ class Lane(IntEnum):
 class Op(IntEnum):
     NOP = 0x01
     DEVICE_INFO = 0x02
+    QUERY = 0x03
     ALLOC = 0x10
     FREE = 0x11
     WRITE = 0x12
@@ -104,6 +106,12 @@ class Op(IntEnum):
     KERNEL_CREATE = 0x22
     LAUNCH = 0x30
     SYNC = 0x40
+
+
+class Fact(IntEnum):
+    KERNEL_ARGS = 1
+    BUILD_LOG = 2
+    BINARY = 3
 
 
 @dataclass(frozen=True)
@@ -234,6 +242,10 @@ def op_sync() -> bytes:
 
 def op_device_info(offset: int, length: int = DEVICE_INFO.size) -> bytes:
     return op(Op.DEVICE_INFO, ref(offset, length))
+
+
+def op_query(what: Fact, id_: int, offset: int, length: int) -> bytes:
+    return op(Op.QUERY, struct.pack("<II", what, id_) + ref(offset, length))
 
 
 def op_alloc(id_: int, length: int) -> bytes:

@@ -84,6 +84,18 @@ void vgpu_command_device_info(struct vgpu_command *command, struct vgpu_data_ref
         op->out = out;
 }
 
+void vgpu_command_query(struct vgpu_command *command, uint32_t what, uint32_t id,
+                        struct vgpu_data_ref out)
+{
+    struct vgpu_op_query *op = append(command, VGPU_OP_QUERY, sizeof(*op));
+
+    if (!op)
+        return;
+    op->what = what;
+    op->obj = id;
+    op->out = out;
+}
+
 void vgpu_command_alloc(struct vgpu_command *command, uint32_t id, uint64_t bytes)
 {
     struct vgpu_op_alloc *op = append(command, VGPU_OP_ALLOC, sizeof(*op));

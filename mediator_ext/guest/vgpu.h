@@ -10,6 +10,7 @@
  *     struct vgpu_command   command.c   the ops of one submission (vgpu_command.h)
  *     struct vgpu_session   session.c   calls on one queue: tickets, memory, retries
  *                           calls.c     one call for each op, synchronous
+ *                           query.c     the same for what is asked about modules and kernels
  *
  * Return values. 0 = done. Negative = -errno: something went wrong on this side of the interface,
  * or the other side broke it: -EPIPE the attachment was closed, -ETIMEDOUT no answer in time,
@@ -328,6 +329,30 @@ int vgpu_module_unload(struct vgpu_session *session, uint32_t id);
 /** vgpu_kernel_create() - Make kernel @id from @name of @module; @arg_count may be NULL. */
 int vgpu_kernel_create(struct vgpu_session *session, uint32_t id, uint32_t module, const char *name,
                        uint32_t *arg_count);
+
+/**
+ * vgpu_kernel_args() - What the device tells of a kernel's arguments (query.c)
+ * @args: filled, as many as there are; may be NULL when @room is 0
+ * @room: how many there is room for
+ * @count: how many there are, also when there is not room; 0 where the device tells nothing
+ *
+ * Return: -ENOSPC when @room is not 0 and too small.
+ */
+int vgpu_kernel_args(struct vgpu_session *session, uint32_t kernel, struct vgpu_arg_info *args,
+                     uint32_t room, uint32_t *count);
+
+/**
+ * vgpu_module_fact() - The build log or the binary of a module (query.c)
+ * @what: VGPU_FACT_BUILD_LOG or VGPU_FACT_BINARY
+ * @bytes: filled with all of it; may be NULL when @room is 0
+ * @room: bytes there
+ * @size: of the whole, also when there is not room
+ *
+ * Return: -ENOSPC when @room is not 0 and too small, or the data slice is; VGPU_NO_MEMORY when the
+ * host has forgotten it: it remembers what was built last.
+ */
+int vgpu_module_fact(struct vgpu_session *session, uint32_t module, uint32_t what, void *bytes,
+                     size_t room, size_t *size);
 
 /**
  * vgpu_launch() - Run a kernel to its end (LAUNCH and SYNC in one command)

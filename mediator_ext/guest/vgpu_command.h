@@ -59,6 +59,8 @@ int vgpu_command_end(const struct vgpu_command *command);
 void vgpu_command_nop(struct vgpu_command *command);
 void vgpu_command_sync(struct vgpu_command *command);
 void vgpu_command_device_info(struct vgpu_command *command, struct vgpu_data_ref out);
+void vgpu_command_query(struct vgpu_command *command, uint32_t what, uint32_t id,
+                        struct vgpu_data_ref out);
 void vgpu_command_alloc(struct vgpu_command *command, uint32_t id, uint64_t bytes);
 void vgpu_command_free(struct vgpu_command *command, uint32_t id);
 void vgpu_command_write(struct vgpu_command *command, struct vgpu_address dst,

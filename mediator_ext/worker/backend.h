@@ -121,6 +121,10 @@ struct backend_ops {
     struct backend_verdict (*kernel_create)(struct backend *backend, struct backend_module *module,
                                             const char *name, struct backend_kernel **kernel,
                                             uint32_t *args);
+    /* What is known of argument `index` of those; NULL = nothing. Before it is called, all of *info is zero but the
+       kind, which is VGPU_ARG_NOT_KNOWN. */
+    void (*kernel_arg)(struct backend *backend, struct backend_kernel *kernel, uint32_t index,
+                       struct vgpu_arg_info *info);
     void (*kernel_release)(struct backend *backend, struct backend_kernel *kernel);
 
     /* Asynchronous; arguments are taken before it returns. Waits for the oldest launch when

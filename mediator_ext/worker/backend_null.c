@@ -282,6 +282,7 @@ const struct backend_ops backend_null = {
     .module_load = null_module_load,
     .module_unload = null_module_unload,
     .kernel_create = null_kernel_create,
+    .kernel_arg = NULL,
     .kernel_release = null_kernel_release,
     .launch = null_launch,
     .finish = null_finish,

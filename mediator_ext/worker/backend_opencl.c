@@ -282,6 +282,7 @@ const struct backend_ops backend_opencl = {
     .module_load = opencl_module_load,
     .module_unload = opencl_module_unload,
     .kernel_create = opencl_kernel_create,
+    .kernel_arg = opencl_kernel_arg,
     .kernel_release = opencl_kernel_release,
     .launch = opencl_launch,
     .finish = opencl_finish,

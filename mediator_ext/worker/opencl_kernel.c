@@ -9,16 +9,15 @@
  * kernel whose runtime says nothing about them are the runtime's to check.
  */
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "opencl_device.h"
 #include "opencl_type.h"
 
-#define KIND_NOT_KNOWN 0xffu
-
 struct argument {
-    uint32_t kind;  /* enum vgpu_arg_kind, or KIND_NOT_KNOWN */
+    uint32_t kind;  /* enum vgpu_arg_kind, or VGPU_ARG_NOT_KNOWN */
     uint32_t bytes; /* of a value; 0 = not known */
 };
 
@@ -41,7 +40,7 @@ static uint16_t ask(struct backend *backend, cl_kernel kernel, uint32_t index,
     cl_kernel_arg_address_qualifier where = 0;
     char type[256] = "";
 
-    *argument = (struct argument){.kind = KIND_NOT_KNOWN};
+    *argument = (struct argument){.kind = VGPU_ARG_NOT_KNOWN};
     if (backend->cl.GetKernelArgInfo(kernel, index, CL_KERNEL_ARG_TYPE_NAME, sizeof(type), type,
                                      NULL) == CL_SUCCESS) {
         type[sizeof(type) - 1] = 0;
@@ -65,7 +64,7 @@ static uint16_t ask(struct backend *backend, cl_kernel kernel, uint32_t index,
 /* Is this the argument that the kernel takes, as far as that is known? */
 static bool fits(const struct argument *argument, const struct backend_arg *given)
 {
-    if (argument->kind != KIND_NOT_KNOWN && argument->kind != given->kind)
+    if (argument->kind != VGPU_ARG_NOT_KNOWN && argument->kind != given->kind)
         return false;
     return argument->bytes == 0 || argument->bytes == given->size;
 }
@@ -103,6 +102,30 @@ struct backend_verdict opencl_kernel_create(struct backend *backend, struct back
     *kernel = made;
     *args = count;
     return BACKEND_FINE;
+}
+
+/* A text that does not fit is cut; one that is not told stays empty. */
+static void arg_text(struct backend *backend, cl_kernel kernel, uint32_t index,
+                     cl_kernel_arg_info what, char *to, size_t bytes)
+{
+    char whole[1024] = "";
+
+    if (backend->cl.GetKernelArgInfo(kernel, index, what, sizeof(whole), whole, NULL) != CL_SUCCESS)
+        return;
+    whole[sizeof(whole) - 1] = 0;
+    snprintf(to, bytes, "%.*s", (int)bytes - 1, whole);
+}
+
+void opencl_kernel_arg(struct backend *backend, struct backend_kernel *kernel, uint32_t index,
+                       struct vgpu_arg_info *info)
+{
+    const struct argument *argument = &kernel->args[index];
+
+    info->kind = argument->kind;
+    info->size = argument->bytes;
+    arg_text(backend, kernel->kernel, index, CL_KERNEL_ARG_NAME, info->name, sizeof(info->name));
+    arg_text(backend, kernel->kernel, index, CL_KERNEL_ARG_TYPE_NAME, info->type,
+             sizeof(info->type));
 }
 
 void opencl_kernel_release(struct backend *backend, struct backend_kernel *kernel)

@@ -93,6 +93,7 @@ static cl_int take_binary(struct backend *backend, cl_program program, struct ba
         free(binaries[0]);
         return code;
     }
+    build_log_blank(binaries[0], bytes, scratch());
     built->binary = binaries[0];
     built->binary_bytes = bytes;
     return CL_SUCCESS;

@@ -47,6 +47,7 @@ struct op_entry {
 static const struct op_entry table[] = {
     {VGPU_OP_NOP, false, sizeof(struct vgpu_op_header), op_nop},
     {VGPU_OP_DEVICE_INFO, false, sizeof(struct vgpu_op_device_info), op_device_info},
+    {VGPU_OP_QUERY, false, sizeof(struct vgpu_op_query), op_query},
     {VGPU_OP_ALLOC, false, sizeof(struct vgpu_op_alloc), op_alloc},
     {VGPU_OP_FREE, false, sizeof(struct vgpu_op_free), op_free},
     {VGPU_OP_WRITE, false, sizeof(struct vgpu_op_write), op_write},

@@ -75,6 +75,11 @@ static void plain_ops(void)
     vgpu_command_fill(&command, vgpu_object(1, 4), 6, "abcd", 4);
     CHECK(vgpu_command_end(&command) == -EINVAL);
 
+    CASE("a query says what is asked of which object");
+    begin();
+    vgpu_command_query(&command, VGPU_FACT_BINARY, 9, vgpu_ref(64, 4096));
+    CHECK(IS(HEAD(0x03, 40), TWO(3, 9), TWO(0, 0), 64, 4096));
+
     CASE("device info has a reference to write to");
     begin();
     vgpu_command_device_info(&command, vgpu_ref(64, 272));

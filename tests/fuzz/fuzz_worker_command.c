@@ -38,6 +38,7 @@ static void mend_frames(uint8_t *bytes, uint32_t len, bool loads)
     } shapes[] = {
         {VGPU_OP_NOP, 8},
         {VGPU_OP_DEVICE_INFO, sizeof(struct vgpu_op_device_info)},
+        {VGPU_OP_QUERY, sizeof(struct vgpu_op_query)},
         {VGPU_OP_ALLOC, sizeof(struct vgpu_op_alloc)},
         {VGPU_OP_FREE, sizeof(struct vgpu_op_free)},
         {VGPU_OP_WRITE, sizeof(struct vgpu_op_write)},

@@ -21,11 +21,13 @@ UNIT = struct.Struct("<Q BBH III II II Q 8I II 5Q")
 REPLY = struct.Struct("<Q BBH I i I QQ QQ Q")
 BIND = struct.Struct("<4I 5Q")
 READY_HEAD = struct.Struct("<IIiI256s")
+ARG_INFO = struct.Struct("<II60s60s")
 DEVICE_INFO = struct.Struct("<II 96s 48s 48s 16s 5Q 4I")
 CHANNEL_BYTES = 2 * PAGE + RING_ENTRIES * (UNIT.size + REPLY.size)
 MAGIC = 0x4B525756
 
 UNIT_COMMAND, UNIT_VECTOR_ADD = 1, 2
+KERNEL_ARGS, BUILD_LOG, BINARY = 1, 2, 3
 LANE_EXEC, LANE_BUILD, LANE_COPY = 0, 1, 2
 BUILT = 1
 DONE, CONTINUE, NEED_BUILD, BOUNCED = 1, 2, 3, 4
@@ -293,6 +295,11 @@ def nop() -> bytes:
 def device_info(off: int, size: int) -> bytes:
     """DEVICE_INFO."""
     return op(0x02, ref(off, size))
+
+
+def query(what: int, obj: int, off: int, size: int) -> bytes:
+    """QUERY; the answer goes to `off` of the slice."""
+    return op(0x03, struct.pack("<II", what, obj) + ref(off, size))
 
 
 def alloc(obj: int, size: int) -> bytes:
