@@ -121,6 +121,7 @@ static int opencl_open(const struct backend_settings *settings, struct backend *
         error = check_pocl(made, reason, reason_bytes);
     if (error)
         goto out;
+    made->create_with_il = opencl_spirv(&made->cl, made->platform, made->device);
     made->on_host = opencl_is_cpu(made);
     made->context = made->cl.CreateContext(NULL, 1, &made->device, NULL, NULL, &code);
     if (made->context)

@@ -15,8 +15,9 @@ struct backend {
     cl_platform_id platform;
     cl_device_id device;
     cl_context context;
-    cl_command_queue queue; /* in order */
-    bool on_host;           /* the device's memory is this process's memory */
+    cl_command_queue queue;                      /* in order */
+    cl_api_clCreateProgramWithIL create_with_il; /* NULL = the device takes no SPIR-V */
+    bool on_host;                                /* the device's memory is this process's memory */
     /* Launches that may be unfinished, oldest first. */
     cl_event in_flight[BACKEND_LAUNCHES_IN_FLIGHT];
     uint32_t in_flight_count;
