@@ -35,6 +35,7 @@ PAIR_CQ_EVENT = 8
 HOST_PAGE = struct.Struct("<IHHIIQQQHHIQQIIQQQQIIcB14x")
 SUBMISSION = struct.Struct("<QBBHIIIIIQIHHQII")
 COMPLETION = struct.Struct("<QHHIiIIIQQQQ")
+ARG_INFO = struct.Struct("<II60s60s")
 DEVICE_INFO = struct.Struct("<II96s48s48s16sQQQQQIIII")
 
 
@@ -93,15 +94,24 @@ class Lane(IntEnum):
 class Op(IntEnum):
     NOP = 0x01
     DEVICE_INFO = 0x02
+    QUERY = 0x03
     ALLOC = 0x10
     FREE = 0x11
     WRITE = 0x12
     READ = 0x13
+    COPY = 0x14
+    FILL = 0x15
     MODULE_LOAD = 0x20
     MODULE_UNLOAD = 0x21
     KERNEL_CREATE = 0x22
     LAUNCH = 0x30
     SYNC = 0x40
+
+
+class Fact(IntEnum):
+    KERNEL_ARGS = 1
+    BUILD_LOG = 2
+    BINARY = 3
 
 
 @dataclass(frozen=True)
@@ -234,6 +244,10 @@ def op_device_info(offset: int, length: int = DEVICE_INFO.size) -> bytes:
     return op(Op.DEVICE_INFO, ref(offset, length))
 
 
+def op_query(what: Fact, id_: int, offset: int, length: int) -> bytes:
+    return op(Op.QUERY, struct.pack("<II", what, id_) + ref(offset, length))
+
+
 def op_alloc(id_: int, length: int) -> bytes:
     return op(Op.ALLOC, struct.pack("<IIQ", id_, 0, length))
 
@@ -248,6 +262,16 @@ def op_write(obj: int, obj_offset: int, offset: int, length: int) -> bytes:
 
 def op_read(obj: int, obj_offset: int, offset: int, length: int) -> bytes:
     return op(Op.READ, address(obj, obj_offset) + ref(offset, length))
+
+
+def op_copy(obj: int, obj_offset: int, from_obj: int, from_offset: int, length: int) -> bytes:
+    body = address(obj, obj_offset) + address(from_obj, from_offset)
+    return op(Op.COPY, body + struct.pack("<Q", length))
+
+
+def op_fill(obj: int, obj_offset: int, length: int, pattern: bytes) -> bytes:
+    head = struct.pack("<QII", length, len(pattern), 0)
+    return op(Op.FILL, address(obj, obj_offset) + head + pattern.ljust(16, b"\0"))
 
 
 def op_module_load(

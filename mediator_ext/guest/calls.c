@@ -216,6 +216,32 @@ int vgpu_read(struct vgpu_session *session, uint32_t id, uint64_t offset, void *
     return rc;
 }
 
+int vgpu_copy(struct vgpu_session *session, struct vgpu_address dst, struct vgpu_address src,
+              uint64_t bytes)
+{
+    struct vgpu_completion answer;
+    struct call call;
+    int rc = call_begin(&call, session, SMALL_COMMAND_BYTES);
+
+    if (rc)
+        return rc;
+    vgpu_command_copy(&call.command, dst, src, bytes);
+    return call_end(&call, &answer, NULL);
+}
+
+int vgpu_fill(struct vgpu_session *session, struct vgpu_address dst, uint64_t bytes,
+              const void *pattern, uint32_t pattern_bytes)
+{
+    struct vgpu_completion answer;
+    struct call call;
+    int rc = call_begin(&call, session, SMALL_COMMAND_BYTES);
+
+    if (rc)
+        return rc;
+    vgpu_command_fill(&call.command, dst, bytes, pattern, pattern_bytes);
+    return call_end(&call, &answer, NULL);
+}
+
 static int log_copy(struct vgpu_build_log *log, const uint8_t *text, uint64_t bytes, uint64_t room)
 {
     if (bytes > room)

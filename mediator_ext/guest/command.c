@@ -84,6 +84,18 @@ void vgpu_command_device_info(struct vgpu_command *command, struct vgpu_data_ref
         op->out = out;
 }
 
+void vgpu_command_query(struct vgpu_command *command, uint32_t what, uint32_t id,
+                        struct vgpu_data_ref out)
+{
+    struct vgpu_op_query *op = append(command, VGPU_OP_QUERY, sizeof(*op));
+
+    if (!op)
+        return;
+    op->what = what;
+    op->obj = id;
+    op->out = out;
+}
+
 void vgpu_command_alloc(struct vgpu_command *command, uint32_t id, uint64_t bytes)
 {
     struct vgpu_op_alloc *op = append(command, VGPU_OP_ALLOC, sizeof(*op));
@@ -122,6 +134,37 @@ void vgpu_command_read(struct vgpu_command *command, struct vgpu_address src,
         return;
     op->src = src;
     op->dst = dst;
+}
+
+void vgpu_command_copy(struct vgpu_command *command, struct vgpu_address dst,
+                       struct vgpu_address src, uint64_t bytes)
+{
+    struct vgpu_op_copy *op = append(command, VGPU_OP_COPY, sizeof(*op));
+
+    if (!op)
+        return;
+    op->dst = dst;
+    op->src = src;
+    op->len = bytes;
+}
+
+void vgpu_command_fill(struct vgpu_command *command, struct vgpu_address dst, uint64_t bytes,
+                       const void *pattern, uint32_t pattern_bytes)
+{
+    struct vgpu_op_fill *op;
+
+    if (pattern_bytes < 1 || pattern_bytes > VGPU_PATTERN_BYTES_MAX ||
+        (pattern_bytes & (pattern_bytes - 1)) || bytes % pattern_bytes || dst.off % pattern_bytes) {
+        fail(command, -EINVAL);
+        return;
+    }
+    op = append(command, VGPU_OP_FILL, sizeof(*op));
+    if (!op)
+        return;
+    op->dst = dst;
+    op->len = bytes;
+    op->pattern_bytes = pattern_bytes;
+    memcpy(op->pattern, pattern, pattern_bytes);
 }
 
 void vgpu_command_module_load(struct vgpu_command *command, const struct vgpu_module_source *module)

@@ -7,9 +7,10 @@
  *     struct vgpu_link      attach.c    connection, shared memory, doorbells, agreed features
  *     struct vgpu_queue     ring.c      one queue pair: submissions out, completions in
  *     struct vgpu_slice     data.c      which bytes of a pair's data slice are in use
- *     struct vgpu_command   command.c   the ops of one submission
+ *     struct vgpu_command   command.c   the ops of one submission (vgpu_command.h)
  *     struct vgpu_session   session.c   calls on one queue: tickets, memory, retries
  *                           calls.c     one call for each op, synchronous
+ *                           query.c     the same for what is asked about modules and kernels
  *
  * Return values. 0 = done. Negative = -errno: something went wrong on this side of the interface,
  * or the other side broke it: -EPIPE the attachment was closed, -ETIMEDOUT no answer in time,
@@ -30,6 +31,7 @@
 #include <stdint.h>
 
 #include "ring_abi.h"
+#include "vgpu_command.h"
 
 /* What was attempted, on what, why it failed and what to do next: one or two sentences. */
 struct vgpu_reason {
@@ -189,101 +191,6 @@ int vgpu_slice_put(struct vgpu_slice *slice, uint64_t offset);
 /** vgpu_slice_used() - Bytes in use, rounded up block by block. */
 uint64_t vgpu_slice_used(const struct vgpu_slice *slice);
 
-/* ---- a command (command.c) ----------------------------------------------------------------- */
-
-/*
- * The ops of one submission, appended one by one. The first error sticks, appends nothing more, and
- * is reported by vgpu_command_end(): -ENOSPC too long, -E2BIG too many ops, -EINVAL a wrong value
- * or a module load beside other ops (they are of different lanes).
- */
-struct vgpu_command {
-    uint8_t *bytes; /* the caller's, 8-byte aligned */
-    uint32_t capacity;
-    uint32_t len;
-    uint32_t ops;
-    uint8_t lane; /* enum vgpu_lane; right once there is an op */
-    int error;
-};
-
-struct vgpu_launch_arg {
-    uint32_t kind;              /* enum vgpu_arg_kind */
-    uint32_t size;              /* bytes of a value, or of local memory */
-    const void *value;          /* VGPU_ARG_VALUE */
-    struct vgpu_address buffer; /* VGPU_ARG_BUFFER */
-};
-
-struct vgpu_launch {
-    uint32_t kernel;
-    uint32_t dims; /* 1..3 */
-    uint64_t offset[3];
-    uint64_t global[3];
-    uint64_t local[3]; /* all 0 = the device chooses */
-    uint32_t shared_bytes;
-    uint32_t arg_count;
-    const struct vgpu_launch_arg *args;
-};
-
-struct vgpu_module_source {
-    uint32_t id;
-    uint32_t kind; /* enum vgpu_module_kind */
-    struct vgpu_data_ref code;
-    struct vgpu_data_ref options;
-    struct vgpu_data_ref log;
-};
-
-/** vgpu_command_begin() - Start an empty command in @capacity bytes at @bytes. */
-void vgpu_command_begin(struct vgpu_command *command, void *bytes, uint32_t capacity);
-
-/** vgpu_command_end() - Return: 0 when the command can be submitted, else the first error. */
-int vgpu_command_end(const struct vgpu_command *command);
-
-void vgpu_command_nop(struct vgpu_command *command);
-void vgpu_command_sync(struct vgpu_command *command);
-void vgpu_command_device_info(struct vgpu_command *command, struct vgpu_data_ref out);
-void vgpu_command_alloc(struct vgpu_command *command, uint32_t id, uint64_t bytes);
-void vgpu_command_free(struct vgpu_command *command, uint32_t id);
-void vgpu_command_write(struct vgpu_command *command, struct vgpu_address dst,
-                        struct vgpu_data_ref src);
-void vgpu_command_read(struct vgpu_command *command, struct vgpu_address src,
-                       struct vgpu_data_ref dst);
-void vgpu_command_module_load(struct vgpu_command *command,
-                              const struct vgpu_module_source *module);
-void vgpu_command_module_unload(struct vgpu_command *command, uint32_t id);
-void vgpu_command_kernel_create(struct vgpu_command *command, uint32_t id, uint32_t module,
-                                const char *name);
-void vgpu_command_launch(struct vgpu_command *command, const struct vgpu_launch *launch);
-
-/** vgpu_ref() - @bytes at @offset of the pair's own data slice. */
-static inline struct vgpu_data_ref vgpu_ref(uint64_t offset, uint64_t bytes)
-{
-    return (struct vgpu_data_ref){.off = offset, .len = bytes};
-}
-
-/** vgpu_object() - @offset bytes into buffer @id. */
-static inline struct vgpu_address vgpu_object(uint32_t id, uint64_t offset)
-{
-    return (struct vgpu_address){.obj = id, .mode = VGPU_ADDRESS_OBJECT, .off = offset};
-}
-
-/** vgpu_arg_value() - A kernel argument by value; @value must live until the command is built. */
-static inline struct vgpu_launch_arg vgpu_arg_value(const void *value, uint32_t size)
-{
-    return (struct vgpu_launch_arg){.kind = VGPU_ARG_VALUE, .size = size, .value = value};
-}
-
-/** vgpu_arg_buffer() - A kernel argument that is buffer @id. */
-static inline struct vgpu_launch_arg vgpu_arg_buffer(uint32_t id)
-{
-    return (struct vgpu_launch_arg){
-        .kind = VGPU_ARG_BUFFER, .size = sizeof(struct vgpu_address), .buffer = vgpu_object(id, 0)};
-}
-
-/** vgpu_arg_local() - A kernel argument that is @size bytes of local memory. */
-static inline struct vgpu_launch_arg vgpu_arg_local(uint32_t size)
-{
-    return (struct vgpu_launch_arg){.kind = VGPU_ARG_LOCAL, .size = size};
-}
-
 /* ---- a session (session.c) ----------------------------------------------------------------- */
 
 struct vgpu_session;
@@ -389,6 +296,14 @@ int vgpu_write(struct vgpu_session *session, uint32_t id, uint64_t offset, const
 int vgpu_read(struct vgpu_session *session, uint32_t id, uint64_t offset, void *dst,
               uint64_t bytes);
 
+/** vgpu_copy() - Copy @bytes on the device; within one buffer the ranges must not overlap. */
+int vgpu_copy(struct vgpu_session *session, struct vgpu_address dst, struct vgpu_address src,
+              uint64_t bytes);
+
+/** vgpu_fill() - Fill @bytes on the device; @pattern as for vgpu_command_fill(). */
+int vgpu_fill(struct vgpu_session *session, struct vgpu_address dst, uint64_t bytes,
+              const void *pattern, uint32_t pattern_bytes);
+
 /* The build log: text of the device's compiler. Filled also when the build failed. */
 struct vgpu_build_log {
     char *text;   /* the caller's, of `room` bytes; NUL is written behind the text */
@@ -414,6 +329,30 @@ int vgpu_module_unload(struct vgpu_session *session, uint32_t id);
 /** vgpu_kernel_create() - Make kernel @id from @name of @module; @arg_count may be NULL. */
 int vgpu_kernel_create(struct vgpu_session *session, uint32_t id, uint32_t module, const char *name,
                        uint32_t *arg_count);
+
+/**
+ * vgpu_kernel_args() - What the device tells of a kernel's arguments (query.c)
+ * @args: filled, as many as there are; may be NULL when @room is 0
+ * @room: how many there is room for
+ * @count: how many there are, also when there is not room; 0 where the device tells nothing
+ *
+ * Return: -ENOSPC when @room is not 0 and too small.
+ */
+int vgpu_kernel_args(struct vgpu_session *session, uint32_t kernel, struct vgpu_arg_info *args,
+                     uint32_t room, uint32_t *count);
+
+/**
+ * vgpu_module_fact() - The build log or the binary of a module (query.c)
+ * @what: VGPU_FACT_BUILD_LOG or VGPU_FACT_BINARY
+ * @bytes: filled with all of it; may be NULL when @room is 0
+ * @room: bytes there
+ * @size: of the whole, also when there is not room
+ *
+ * Return: -ENOSPC when @room is not 0 and too small, or the data slice is; VGPU_NO_MEMORY when the
+ * host has forgotten it: it remembers what was built last.
+ */
+int vgpu_module_fact(struct vgpu_session *session, uint32_t module, uint32_t what, void *bytes,
+                     size_t room, size_t *size);
 
 /**
  * vgpu_launch() - Run a kernel to its end (LAUNCH and SYNC in one command)

@@ -91,13 +91,22 @@ struct backend_ops {
     /* bytes of zeroes; *raw = device address, or 0 where the runtime has none. */
     struct backend_verdict (*alloc)(struct backend *backend, uint64_t bytes,
                                     struct backend_buffer **buffer, uint64_t *raw);
+    /* What was in it can be read by nobody afterwards. */
     void (*free)(struct backend *backend, struct backend_buffer *buffer);
 
-    /* Both block, and come after every launch before them. bytes > 0 */
+    /* All four block, and come after every launch before them. bytes > 0 */
     struct backend_verdict (*write)(struct backend *backend, struct backend_buffer *buffer,
                                     uint64_t off, const void *from, uint64_t bytes);
     struct backend_verdict (*read)(struct backend *backend, struct backend_buffer *buffer,
                                    uint64_t off, void *to, uint64_t bytes);
+    /* From one place of the device to another; within one buffer the two ranges are disjoint. */
+    struct backend_verdict (*copy)(struct backend *backend, struct backend_buffer *to,
+                                   uint64_t to_off, struct backend_buffer *from, uint64_t from_off,
+                                   uint64_t bytes);
+    /* pattern_bytes is 1, 2, 4, 8 or 16; off and bytes are multiples of it. */
+    struct backend_verdict (*fill)(struct backend *backend, struct backend_buffer *buffer,
+                                   uint64_t off, uint64_t bytes, const void *pattern,
+                                   uint32_t pattern_bytes);
 
     /* Build role only. With any status but VGPU_OK there may be a log, and never a binary. */
     struct backend_verdict (*build)(struct backend *backend, const struct backend_code *code,
@@ -112,6 +121,10 @@ struct backend_ops {
     struct backend_verdict (*kernel_create)(struct backend *backend, struct backend_module *module,
                                             const char *name, struct backend_kernel **kernel,
                                             uint32_t *args);
+    /* What is known of argument `index` of those; NULL = nothing. Before it is called, all of *info is zero but the
+       kind, which is VGPU_ARG_NOT_KNOWN. */
+    void (*kernel_arg)(struct backend *backend, struct backend_kernel *kernel, uint32_t index,
+                       struct vgpu_arg_info *info);
     void (*kernel_release)(struct backend *backend, struct backend_kernel *kernel);
 
     /* Asynchronous; arguments are taken before it returns. Waits for the oldest launch when

@@ -116,6 +116,34 @@ static struct backend_verdict null_read(struct backend *backend, struct backend_
     return BACKEND_FINE;
 }
 
+static struct backend_verdict null_copy(struct backend *backend, struct backend_buffer *to,
+                                        uint64_t to_off, struct backend_buffer *from,
+                                        uint64_t from_off, uint64_t bytes)
+{
+    (void)backend;
+    memcpy(to->bytes + to_off, from->bytes + from_off, bytes);
+    return BACKEND_FINE;
+}
+
+/* What is there already is the pattern for twice as much. */
+static struct backend_verdict null_fill(struct backend *backend, struct backend_buffer *buffer,
+                                        uint64_t off, uint64_t bytes, const void *pattern,
+                                        uint32_t pattern_bytes)
+{
+    uint8_t *to = buffer->bytes + off;
+    uint64_t done = pattern_bytes;
+
+    (void)backend;
+    memcpy(to, pattern, pattern_bytes);
+    while (done < bytes) {
+        uint64_t piece = done < bytes - done ? done : bytes - done;
+
+        memcpy(to + done, to, piece);
+        done += piece;
+    }
+    return BACKEND_FINE;
+}
+
 static struct backend_verdict null_build(struct backend *backend, const struct backend_code *code,
                                          struct backend_built *built)
 {
@@ -248,10 +276,13 @@ const struct backend_ops backend_null = {
     .free = null_free,
     .write = null_write,
     .read = null_read,
+    .copy = null_copy,
+    .fill = null_fill,
     .build = null_build,
     .module_load = null_module_load,
     .module_unload = null_module_unload,
     .kernel_create = null_kernel_create,
+    .kernel_arg = NULL,
     .kernel_release = null_kernel_release,
     .launch = null_launch,
     .finish = null_finish,

@@ -121,6 +121,7 @@ static int opencl_open(const struct backend_settings *settings, struct backend *
         error = check_pocl(made, reason, reason_bytes);
     if (error)
         goto out;
+    made->create_with_il = opencl_spirv(&made->cl, made->platform, made->device);
     made->on_host = opencl_is_cpu(made);
     made->context = made->cl.CreateContext(NULL, 1, &made->device, NULL, NULL, &code);
     if (made->context)
@@ -208,8 +209,12 @@ static struct backend_verdict opencl_alloc(struct backend *backend, uint64_t byt
     return BACKEND_FINE;
 }
 
+/* A device's memory is wiped before it is given back: who gets it next need not be served here. What
+   is wrong with the device is told by whatever comes next. Pages of the host the kernel wipes. */
 static void opencl_free(struct backend *backend, struct backend_buffer *buffer)
 {
+    if (!backend->on_host)
+        (void)zero(backend, buffer->mem, buffer->bytes);
     backend->cl.ReleaseMemObject(buffer->mem);
     if (buffer->pages)
         munmap(buffer->pages, buffer->bytes);
@@ -230,6 +235,38 @@ static struct backend_verdict opencl_read(struct backend *backend, struct backen
                                                         bytes, to, 0, NULL, NULL));
 }
 
+/* For what cannot be told to block: its event, which is given back. */
+static struct backend_verdict wait_for(struct backend *backend, cl_int code, cl_event event)
+{
+    if (code == CL_SUCCESS) {
+        code = backend->cl.WaitForEvents(1, &event);
+        backend->cl.ReleaseEvent(event);
+    }
+    return opencl_verdict(code);
+}
+
+static struct backend_verdict opencl_copy(struct backend *backend, struct backend_buffer *to,
+                                          uint64_t to_off, struct backend_buffer *from,
+                                          uint64_t from_off, uint64_t bytes)
+{
+    cl_event event = NULL;
+    cl_int code = backend->cl.EnqueueCopyBuffer(backend->queue, from->mem, to->mem, from_off,
+                                                to_off, bytes, 0, NULL, &event);
+
+    return wait_for(backend, code, event);
+}
+
+static struct backend_verdict opencl_fill(struct backend *backend, struct backend_buffer *buffer,
+                                          uint64_t off, uint64_t bytes, const void *pattern,
+                                          uint32_t pattern_bytes)
+{
+    cl_event event = NULL;
+    cl_int code = backend->cl.EnqueueFillBuffer(backend->queue, buffer->mem, pattern, pattern_bytes,
+                                                off, bytes, 0, NULL, &event);
+
+    return wait_for(backend, code, event);
+}
+
 const struct backend_ops backend_opencl = {
     .name = "opencl",
     .flags = 0,
@@ -240,10 +277,13 @@ const struct backend_ops backend_opencl = {
     .free = opencl_free,
     .write = opencl_write,
     .read = opencl_read,
+    .copy = opencl_copy,
+    .fill = opencl_fill,
     .build = opencl_build,
     .module_load = opencl_module_load,
     .module_unload = opencl_module_unload,
     .kernel_create = opencl_kernel_create,
+    .kernel_arg = opencl_kernel_arg,
     .kernel_release = opencl_kernel_release,
     .launch = opencl_launch,
     .finish = opencl_finish,

@@ -50,3 +50,14 @@ char *build_log_hide(const char *log, const char *directory)
     memcpy(to, log, strlen(log) + 1);
     return made;
 }
+
+void build_log_blank(uint8_t *binary, uint64_t bytes, const char *directory)
+{
+    size_t length = directory ? strlen(directory) : 0;
+    uint8_t *at = binary, *end = binary + bytes;
+
+    while (length > 0 && (at = memmem(at, (size_t)(end - at), directory, length))) {
+        memset(at, '.', length);
+        at += length;
+    }
+}

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "backend.h"
+#include "hash.h"
 
 enum object_kind {
     OBJECT_BUFFER = 1,
@@ -38,10 +39,12 @@ struct object {
         struct {
             struct backend_module *handle;
             struct object *kernels; /* the first of a chain over kernel.next */
+            struct hash_key build;  /* the name of its log and binary */
         } module;
         struct {
             struct backend_kernel *handle;
             struct object *next;
+            uint32_t args;
         } kernel;
     };
 };

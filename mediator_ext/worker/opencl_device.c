@@ -115,4 +115,6 @@ void opencl_describe(struct backend *backend, struct vgpu_device_info *info)
     info->clock_mhz = number32(backend, CL_DEVICE_MAX_CLOCK_FREQUENCY);
     if (number32(backend, CL_DEVICE_COMPILER_AVAILABLE))
         info->module_kinds = 1u << VGPU_MODULE_OPENCL_C;
+    if (backend->create_with_il)
+        info->module_kinds |= 1u << VGPU_MODULE_SPIRV;
 }

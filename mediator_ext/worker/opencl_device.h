@@ -15,8 +15,9 @@ struct backend {
     cl_platform_id platform;
     cl_device_id device;
     cl_context context;
-    cl_command_queue queue; /* in order */
-    bool on_host;           /* the device's memory is this process's memory */
+    cl_command_queue queue;                      /* in order */
+    cl_api_clCreateProgramWithIL create_with_il; /* NULL = the device takes no SPIR-V */
+    bool on_host;                                /* the device's memory is this process's memory */
     /* Launches that may be unfinished, oldest first. */
     cl_event in_flight[BACKEND_LAUNCHES_IN_FLIGHT];
     uint32_t in_flight_count;
@@ -79,6 +80,8 @@ void opencl_module_unload(struct backend *backend, struct backend_module *module
 struct backend_verdict opencl_kernel_create(struct backend *backend, struct backend_module *module,
                                             const char *name, struct backend_kernel **kernel,
                                             uint32_t *args);
+void opencl_kernel_arg(struct backend *backend, struct backend_kernel *kernel, uint32_t index,
+                       struct vgpu_arg_info *info);
 void opencl_kernel_release(struct backend *backend, struct backend_kernel *kernel);
 struct backend_verdict opencl_launch(struct backend *backend, const struct backend_launch *launch);
 struct backend_verdict opencl_finish(struct backend *backend);

@@ -108,3 +108,27 @@ int opencl_load(struct opencl *opencl, const char *path, char *reason, size_t re
     }
     return 0;
 }
+
+/* The table is as long as the platform is new: its version says what may be read of it. */
+static bool is_at_least_2_1(const struct opencl *opencl, cl_platform_id platform)
+{
+    char version[128] = "";
+    unsigned int major = 0, minor = 0;
+
+    opencl->GetPlatformInfo(platform, CL_PLATFORM_VERSION, sizeof(version) - 1, version, NULL);
+    return sscanf(version, "OpenCL %u.%u", &major, &minor) == 2 &&
+           (major > 2 || (major == 2 && minor >= 1));
+}
+
+cl_api_clCreateProgramWithIL opencl_spirv(const struct opencl *opencl, cl_platform_id platform,
+                                          cl_device_id device)
+{
+    char languages[256] = "";
+
+    if (!is_at_least_2_1(opencl, platform) ||
+        opencl->GetDeviceInfo(device, CL_DEVICE_IL_VERSION, sizeof(languages) - 1, languages,
+                              NULL) != CL_SUCCESS ||
+        !strstr(languages, "SPIR-V"))
+        return NULL;
+    return ((const struct icd_object *)platform)->dispatch->clCreateProgramWithIL;
+}

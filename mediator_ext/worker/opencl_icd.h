@@ -9,8 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CL_TARGET_OPENCL_VERSION          120
+/* Of what is newer than 1.2 only clCreateProgramWithIL is used, and only where it is there. */
+#define CL_TARGET_OPENCL_VERSION          210
 #define CL_USE_DEPRECATED_OPENCL_1_1_APIS /* clGetExtensionFunctionAddress */
+#define CL_USE_DEPRECATED_OPENCL_1_2_APIS /* clCreateCommandQueue */
 #include <CL/cl_icd.h>
 
 #define OPENCL_PLATFORMS_MAX 32u
@@ -29,6 +31,7 @@
     X(EnqueueFillBuffer)                                                                           \
     X(EnqueueWriteBuffer)                                                                          \
     X(EnqueueReadBuffer)                                                                           \
+    X(EnqueueCopyBuffer)                                                                           \
     X(CreateProgramWithSource)                                                                     \
     X(CreateProgramWithBinary)                                                                     \
     X(BuildProgram)                                                                                \
@@ -64,5 +67,16 @@ struct opencl {
  * Return: 0 or -ENODEV.
  */
 int opencl_load(struct opencl *opencl, const char *path, char *reason, size_t reason_bytes);
+
+/**
+ * opencl_spirv() - How a device takes SPIR-V
+ * @opencl:   loaded
+ * @platform: the device's
+ * @device:   any
+ *
+ * Return: the function that makes a program of it; NULL when the device takes none.
+ */
+cl_api_clCreateProgramWithIL opencl_spirv(const struct opencl *opencl, cl_platform_id platform,
+                                          cl_device_id device);
 
 #endif

@@ -7,6 +7,8 @@
  * -cl-kernel-arg-info is added on both sides so that the launch side knows what its kernels' arguments
  * are: PoCL keeps it in the binary, and forgets it unless it is asked for again.
  *
+ * SPIR-V goes the same way where the device takes it, only that its program is made of it.
+ *
  * Files. A worker's scratch directory is small, and a runtime that cannot write to it may abort. PoCL
  * unpacks a program into a directory there, which it removes with the program (POCL_KERNEL_CACHE is
  * 0). So a builder has nothing left there after each build, and a launcher only what is loaded. The
@@ -93,6 +95,7 @@ static cl_int take_binary(struct backend *backend, cl_program program, struct ba
         free(binaries[0]);
         return code;
     }
+    build_log_blank(binaries[0], bytes, scratch());
     built->binary = binaries[0];
     built->binary_bytes = bytes;
     return CL_SUCCESS;
@@ -108,22 +111,36 @@ static struct backend_verdict build_verdict(cl_int code)
     return verdict;
 }
 
+static cl_program create_program(struct backend *backend, const struct backend_code *code,
+                                 cl_int *result)
+{
+    const char *text = (const char *)code->bytes;
+    size_t size = code->size;
+
+    if (code->kind == VGPU_MODULE_SPIRV)
+        return backend->create_with_il(backend->context, code->bytes, size, result);
+    return backend->cl.CreateProgramWithSource(backend->context, 1, &text, &size, result);
+}
+
+static bool takes(const struct backend *backend, uint32_t kind)
+{
+    return kind == VGPU_MODULE_OPENCL_C || (kind == VGPU_MODULE_SPIRV && backend->create_with_il);
+}
+
 struct backend_verdict opencl_build(struct backend *backend, const struct backend_code *code,
                                     struct backend_built *built)
 {
-    const char *text = (const char *)code->bytes;
     cl_program program = NULL;
     char *options = NULL;
-    size_t size = code->size;
     cl_int result;
 
-    if (code->kind != VGPU_MODULE_OPENCL_C)
+    if (!takes(backend, code->kind))
         return (struct backend_verdict){VGPU_UNSUPPORTED, 0};
     if (!has_room(code->size))
         return (struct backend_verdict){VGPU_NO_MEMORY, 0};
     if (asprintf(&options, KERNEL_ARG_INFO " %s", code->options) < 0)
         return opencl_verdict(CL_OUT_OF_HOST_MEMORY);
-    program = backend->cl.CreateProgramWithSource(backend->context, 1, &text, &size, &result);
+    program = create_program(backend, code, &result);
     if (!program)
         goto out;
     result = backend->cl.BuildProgram(program, 1, &backend->device, options, NULL, NULL);

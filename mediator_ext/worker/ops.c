@@ -43,14 +43,17 @@ struct op_entry {
     uint16_t (*run)(struct op *op);
 };
 
-/* The reserved ops COPY and FILL, and numbers of a later version, are not in it: UNSUPPORTED. */
+/* Numbers of a later version are not in it: UNSUPPORTED. */
 static const struct op_entry table[] = {
     {VGPU_OP_NOP, false, sizeof(struct vgpu_op_header), op_nop},
     {VGPU_OP_DEVICE_INFO, false, sizeof(struct vgpu_op_device_info), op_device_info},
+    {VGPU_OP_QUERY, false, sizeof(struct vgpu_op_query), op_query},
     {VGPU_OP_ALLOC, false, sizeof(struct vgpu_op_alloc), op_alloc},
     {VGPU_OP_FREE, false, sizeof(struct vgpu_op_free), op_free},
     {VGPU_OP_WRITE, false, sizeof(struct vgpu_op_write), op_write},
     {VGPU_OP_READ, false, sizeof(struct vgpu_op_read), op_read},
+    {VGPU_OP_COPY, false, sizeof(struct vgpu_op_copy), op_copy},
+    {VGPU_OP_FILL, false, sizeof(struct vgpu_op_fill), op_fill},
     {VGPU_OP_MODULE_LOAD, false, sizeof(struct vgpu_op_module_load), op_module_load},
     {VGPU_OP_MODULE_UNLOAD, false, sizeof(struct vgpu_op_module_unload), op_module_unload},
     {VGPU_OP_KERNEL_CREATE, true, sizeof(struct vgpu_op_kernel_create), op_kernel_create},

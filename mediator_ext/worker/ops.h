@@ -1,7 +1,7 @@
 /*
  * ops.h - Running the ops of a command
  *
- * ops.c has the table and the loop; ops_memory.c, ops_module.c and ops_launch.c have the ops. An op
+ * ops.c has the table and the loop; ops_memory.c, ops_module.c, ops_launch.c and ops_query.c have the ops. An op
  * function gets a header whose size is right for it, checks the body, acts, and returns an enum
  * vgpu_status; what else it has to say it leaves in struct op.
  */
@@ -92,10 +92,13 @@ void ops_drop_buffer(struct tenant *tenant, struct object *buffer);
  */
 void ops_drop_module(struct tenant *tenant, struct object *module);
 
+uint16_t op_query(struct op *op);
 uint16_t op_alloc(struct op *op);
 uint16_t op_free(struct op *op);
 uint16_t op_write(struct op *op);
 uint16_t op_read(struct op *op);
+uint16_t op_copy(struct op *op);
+uint16_t op_fill(struct op *op);
 uint16_t op_module_load(struct op *op);
 uint16_t op_module_unload(struct op *op);
 uint16_t op_kernel_create(struct op *op);

@@ -112,3 +112,52 @@ uint16_t op_read(struct op *op)
         op->out_len = (uint32_t)body->dst.len;
     return status;
 }
+
+uint16_t op_copy(struct op *op)
+{
+    const struct vgpu_op_copy *body = (const void *)op->head;
+    struct tenant *tenant = op->tenant;
+    struct object *to, *from;
+    uint16_t status;
+
+    status = locate(op, &body->dst, body->len, &to);
+    if (status == VGPU_OK)
+        status = locate(op, &body->src, body->len, &from);
+    if (status != VGPU_OK || body->len == 0)
+        return status;
+    /* Both ranges lie in the buffer: their ends do not overflow. */
+    if (to == from && body->dst.off < body->src.off + body->len &&
+        body->src.off < body->dst.off + body->len)
+        return VGPU_INVALID;
+    return ops_verdict(op, tenant->ops->copy(tenant->backend, to->buffer.handle, body->dst.off,
+                                             from->buffer.handle, body->src.off, body->len));
+}
+
+static bool is_pattern(const struct vgpu_op_fill *body)
+{
+    uint32_t bytes = body->pattern_bytes;
+
+    if (bytes == 0 || bytes > VGPU_PATTERN_BYTES_MAX || (bytes & (bytes - 1)) != 0)
+        return false;
+    for (uint32_t i = bytes; i < VGPU_PATTERN_BYTES_MAX; i++)
+        if (body->pattern[i] != 0)
+            return false;
+    return true;
+}
+
+uint16_t op_fill(struct op *op)
+{
+    const struct vgpu_op_fill *body = (const void *)op->head;
+    struct tenant *tenant = op->tenant;
+    struct object *buffer;
+    uint16_t status;
+
+    if (body->reserved != 0 || !is_pattern(body) || body->dst.off % body->pattern_bytes != 0 ||
+        body->len % body->pattern_bytes != 0)
+        return VGPU_INVALID;
+    status = locate(op, &body->dst, body->len, &buffer);
+    if (status != VGPU_OK || body->len == 0)
+        return status;
+    return ops_verdict(op, tenant->ops->fill(tenant->backend, buffer->buffer.handle, body->dst.off,
+                                             body->len, body->pattern, body->pattern_bytes));
+}

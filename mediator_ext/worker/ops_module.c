@@ -73,6 +73,7 @@ uint16_t op_module_load(struct op *op)
         return VGPU_NO_MEMORY;
     verdict = tenant->ops->module_load(tenant->backend, build->map + build->log_bytes,
                                        build->binary_bytes, &object->module.handle);
+    object->module.build = tenant->source->key;
     if (verdict.status != VGPU_OK)
         objects_remove(tenant->objects, object);
     return ops_verdict(op, verdict);
@@ -152,6 +153,7 @@ uint16_t op_kernel_create(struct op *op)
         objects_remove(tenant->objects, kernel);
         return ops_verdict(op, verdict);
     }
+    kernel->kernel.args = args;
     kernel->kernel.next = module->module.kernels;
     module->module.kernels = kernel;
     op->result[0] = args;

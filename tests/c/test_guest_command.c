@@ -6,6 +6,7 @@
  * shows up here on both sides of the interface.
  */
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "check.h"
@@ -51,6 +52,33 @@ static void plain_ops(void)
     vgpu_command_read(&command, vgpu_object(9, 512), vgpu_ref(8192, 200));
     CHECK(IS(HEAD(0x12, 48), TWO(9, 0), 256, TWO(0, 0), 4096, 100, HEAD(0x13, 48), TWO(9, 0), 512,
              TWO(0, 0), 8192, 200));
+
+    CASE("copy has two addresses, fill its pattern with zeroes behind");
+    begin();
+    vgpu_command_copy(&command, vgpu_object(9, 256), vgpu_object(8, 512), 100);
+    vgpu_command_fill(&command, vgpu_object(9, 12), 8, "abcd", 4);
+    CHECK(IS(HEAD(0x14, 48), TWO(9, 0), 256, TWO(8, 0), 512, 100, HEAD(0x15, 56), TWO(9, 0), 12, 8,
+             TWO(4, 0), 0x64636261 /* "abcd" */, 0));
+
+    CASE("a pattern of a wrong size, or that does not fit its place, is refused");
+    for (uint32_t bytes = 0; bytes <= 32; bytes++) {
+        bool right = bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8 || bytes == 16;
+
+        begin();
+        vgpu_command_fill(&command, vgpu_object(1, 0), 0, buffer, bytes);
+        CHECK(vgpu_command_end(&command) == (right ? 0 : -EINVAL));
+    }
+    begin();
+    vgpu_command_fill(&command, vgpu_object(1, 2), 8, "abcd", 4);
+    CHECK(vgpu_command_end(&command) == -EINVAL);
+    begin();
+    vgpu_command_fill(&command, vgpu_object(1, 4), 6, "abcd", 4);
+    CHECK(vgpu_command_end(&command) == -EINVAL);
+
+    CASE("a query says what is asked of which object");
+    begin();
+    vgpu_command_query(&command, VGPU_FACT_BINARY, 9, vgpu_ref(64, 4096));
+    CHECK(IS(HEAD(0x03, 40), TWO(3, 9), TWO(0, 0), 64, 4096));
 
     CASE("device info has a reference to write to");
     begin();

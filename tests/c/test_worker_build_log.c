@@ -21,6 +21,20 @@ static bool shown(const char *log, const char *directory, const char *expected)
     return same;
 }
 
+static int blanked(const char *binary, size_t bytes, const char *directory, const char *expected)
+{
+    uint8_t *made = malloc(bytes); /* no more: a sanitizer sees every byte outside */
+    int differs;
+
+    if (!made)
+        abort();
+    memcpy(made, binary, bytes);
+    build_log_blank(made, bytes, directory);
+    differs = memcmp(made, expected, bytes);
+    free(made);
+    return differs;
+}
+
 int main(void)
 {
     CASE("the file that was compiled is <program>, wherever it is named");
@@ -36,5 +50,12 @@ int main(void)
 
     CASE("a path that is shorter than what stands in its place makes the text longer");
     CHECK(shown("/s/a /s/b /s/c", "/s", "<program> <program> <program>"));
+
+    CASE("in a binary the directory is overwritten, and nothing moves");
+    CHECK(blanked("\0/s/d/t.cl\0/s/d", 15, "/s/d", "\0..../t.cl\0....") == 0);
+    CHECK(blanked("/s/d/s/d/s/", 11, "/s/d", "......../s/") == 0);
+    CHECK(blanked("a..b", 4, ".", "a..b") == 0);
+    CHECK(blanked("/s/d", 4, NULL, "/s/d") == 0 && blanked("/s/d", 4, "", "/s/d") == 0);
+    CHECK(blanked("/s", 2, "/s/d", "/s") == 0);
     return check_done();
 }

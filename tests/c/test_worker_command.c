@@ -165,6 +165,60 @@ static void memory(struct tenant *tenant)
     CHECK(run_script(&script).status == VGPU_OK);
 }
 
+static void copies(struct tenant *tenant)
+{
+    struct script script = {.tenant = tenant};
+    const struct vgpu_op_copy copy = {{VGPU_OP_COPY, 0, sizeof(copy)}, {1, 0, 32}, {1, 0, 0}, 32};
+    const struct vgpu_op_fill fill = {
+        {VGPU_OP_FILL, 0, sizeof(fill)}, {1, 0, 8}, 16, 4, 0, {1, 2, 3, 4}};
+    struct vgpu_op_fill stray = fill;
+
+    script_alloc(&script, 1, 64);
+    script_alloc(&script, 2, 40);
+    run_script(&script);
+
+    CASE("a copy within a buffer is run when its ranges only touch, or are empty");
+    CHECK(POKED(tenant, copy, len, 32) == VGPU_OK);
+    CHECK(POKED(tenant, copy, src.obj, 2) == VGPU_OK);
+    CHECK(POKED(tenant, copy, len, 0) == VGPU_OK);
+
+    CASE("ranges of one buffer that overlap are invalid, whichever is first");
+    CHECK(POKED(tenant, copy, dst.off, 31) == VGPU_INVALID);
+    CHECK(POKED(tenant, copy, dst.off, 0) == VGPU_INVALID);
+    CHECK(POKED(tenant, copy, src.off, 1) == VGPU_INVALID);
+    CHECK(POKED(tenant, copy, src.off, 32) == VGPU_INVALID);
+
+    CASE("a wrong field of a copy is refused with its status");
+    CHECK(POKED(tenant, copy, dst.obj, 0) == VGPU_INVALID);
+    CHECK(POKED(tenant, copy, dst.obj, 9) == VGPU_NO_OBJECT);
+    CHECK(POKED(tenant, copy, src.obj, 9) == VGPU_NO_OBJECT);
+    CHECK(POKED(tenant, copy, src.mode, 2) == VGPU_INVALID);
+    CHECK(POKED(tenant, copy, dst.off, 33) == VGPU_INVALID);
+    CHECK(POKED(tenant, copy, src.off, UINT64_MAX) == VGPU_INVALID);
+    CHECK(POKED(tenant, copy, len, UINT64_MAX) == VGPU_INVALID);
+    CHECK(POKED(tenant, copy, len, UINT64_MAX - 31) == VGPU_INVALID);
+    CHECK(POKED(tenant, copy, head.size, 40) == VGPU_INVALID);
+
+    CASE("a fill of every size of pattern is run");
+    CHECK(POKED(tenant, fill, len, 0) == VGPU_OK);
+    for (uint32_t bytes = 4; bytes <= 8; bytes *= 2)
+        CHECK(POKED(tenant, fill, pattern_bytes, bytes) == VGPU_OK);
+
+    CASE("a wrong field of a fill is refused with its status");
+    for (uint32_t bytes = 0; bytes <= 40; bytes++)
+        if (bytes != 4 && bytes != 8)
+            CHECK(POKED(tenant, fill, pattern_bytes, bytes) == VGPU_INVALID);
+    CHECK(POKED(tenant, fill, pattern_bytes, UINT32_MAX) == VGPU_INVALID);
+    CHECK(POKED(tenant, fill, reserved, 1) == VGPU_INVALID);
+    CHECK(POKED(tenant, fill, dst.obj, 9) == VGPU_NO_OBJECT);
+    CHECK(POKED(tenant, fill, dst.off, 10) == VGPU_INVALID);
+    CHECK(POKED(tenant, fill, dst.off, 52) == VGPU_INVALID);
+    CHECK(POKED(tenant, fill, len, 18) == VGPU_INVALID);
+    CHECK(POKED(tenant, fill, len, UINT64_MAX - 3) == VGPU_INVALID);
+    stray.pattern[15] = 1;
+    CHECK(POKED(tenant, stray, len, 16) == VGPU_INVALID);
+}
+
 static void first_failure_ends(struct tenant *tenant)
 {
     struct script script = {.tenant = tenant};
@@ -181,7 +235,7 @@ static void first_failure_ends(struct tenant *tenant)
     CHECK(run_script(&script).status == VGPU_OK);
 
     CASE("reserved and unknown ops are unsupported");
-    script_op(&script, VGPU_OP_COPY, 8);
+    script_op(&script, 0x16, 8);
     CHECK(run_script(&script).status == VGPU_UNSUPPORTED);
     script_op(&script, 0x7777, 8);
     CHECK(run_script(&script).status == VGPU_UNSUPPORTED);
@@ -328,7 +382,8 @@ static void generations(struct tenant *tenant)
 int main(void)
 {
     static void (*const parts[])(struct tenant *) = {
-        frames, memory, first_failure_ends, module_loads, launches, device_info, generations,
+        frames,       memory,   copies,      first_failure_ends,
+        module_loads, launches, device_info, generations,
     };
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {

@@ -13,7 +13,9 @@ import pytest
 from tests.daemon.guests import VGPU_CLIENT, Guest, wait_ended
 from tests.daemon_under_test import RunningDaemon
 from tests.ring_abi import (
+    ARG_INFO,
     Completion,
+    Fact,
     Lane,
     Status,
     arg_buffer,
@@ -22,6 +24,7 @@ from tests.ring_abi import (
     op_kernel_create,
     op_launch,
     op_module_load,
+    op_query,
     op_read,
     op_sync,
     op_write,
@@ -97,6 +100,19 @@ def test_a_kernel_changes_the_buffer_it_is_given(opencl_guest: Guest) -> None:
         before = memoryview(numbers).cast("I")
         after = memoryview(ring.peek(ring.data_at(2 * DATA), 256)).cast("I")
     assert [(n + 3) & 0xFFFFFFFF for n in before] == list(after)
+
+
+def test_a_question_without_room_for_its_answer_is_told_how_much_it_needs(
+    opencl_guest: Guest,
+) -> None:
+    with opencl_guest.ring() as ring:
+        start(ring, ADD_ONE, b"add_one")
+        short = ring.run(op_query(Fact.KERNEL_ARGS, 1, DATA, 8))
+        assert (short.status, short.out_len) == (Status.INVALID, 0)
+        done = ring.run(op_query(Fact.KERNEL_ARGS, 1, DATA, short.result0))
+        assert (done.status, done.out_len) == (Status.OK, short.result0)
+        kind, size, name, type_ = ARG_INFO.unpack(ring.peek(ring.data_at(DATA), done.out_len))
+    assert (kind, size, name.rstrip(b"\0"), type_.rstrip(b"\0")) == (1, 0, b"a", b"uint*")
 
 
 def test_vector_add_is_computed_on_the_device(opencl_guest: Guest) -> None:

@@ -185,7 +185,7 @@ def test_submissions_wait_for_other_streams_and_for_signals(guest: Guest) -> Non
 
 WRONG = {
     "an op that nobody knows": (op(0x7F), Status.UNSUPPORTED),
-    "a reserved op": (op(0x14, bytes(40)), Status.UNSUPPORTED),
+    "a reserved op": (op(0x16, bytes(40)), Status.UNSUPPORTED),
     "an op longer than the command": (op(Op.NOP, size=4096), Status.INVALID),
     "an op without length": (op(Op.NOP, size=0), Status.INVALID),
     "an odd op": (op(Op.NOP, bytes(8), size=12), Status.INVALID),

@@ -38,10 +38,13 @@ static void mend_frames(uint8_t *bytes, uint32_t len, bool loads)
     } shapes[] = {
         {VGPU_OP_NOP, 8},
         {VGPU_OP_DEVICE_INFO, sizeof(struct vgpu_op_device_info)},
+        {VGPU_OP_QUERY, sizeof(struct vgpu_op_query)},
         {VGPU_OP_ALLOC, sizeof(struct vgpu_op_alloc)},
         {VGPU_OP_FREE, sizeof(struct vgpu_op_free)},
         {VGPU_OP_WRITE, sizeof(struct vgpu_op_write)},
         {VGPU_OP_READ, sizeof(struct vgpu_op_read)},
+        {VGPU_OP_COPY, sizeof(struct vgpu_op_copy)},
+        {VGPU_OP_FILL, sizeof(struct vgpu_op_fill)},
         {VGPU_OP_MODULE_UNLOAD, sizeof(struct vgpu_op_module_unload)},
         {VGPU_OP_KERNEL_CREATE, sizeof(struct vgpu_op_kernel_create) + 8},
         {VGPU_OP_LAUNCH, sizeof(struct vgpu_op_launch)},

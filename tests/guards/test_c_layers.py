@@ -59,7 +59,7 @@ RULES = (
     Rule(
         "worker/*",
         "a worker shares with the engine only what stands in shared memory, and how to wait for it",
-        reaches=("ring_abi.h", "worker_channel.h", "spin.h", "worker/*"),
+        reaches=("ring_abi.h", "ring_ops.h", "worker_channel.h", "spin.h", "worker/*"),
     ),
     Rule(
         "spawn/*",
@@ -69,7 +69,7 @@ RULES = (
     Rule(
         "guest/*",
         "the guest's library knows the interface between guest and host, nothing behind it",
-        reaches=("ring_abi.h", "wire_format.h", "guest/*"),
+        reaches=("ring_abi.h", "ring_ops.h", "wire_format.h", "guest/*"),
     ),
 )
 

@@ -22,9 +22,16 @@ from tests.guards.sources import ROOT
 
 EXT = ROOT / "mediator_ext"
 MAN = ROOT / "vgpud" / "man"
-INTERFACE = ("wire_format.h", "ring_abi.h")
+INTERFACE = ("wire_format.h", "ring_abi.h", "ring_ops.h")
 # Where the limits that a guest meets are defined, beside the interface.
-LIMITS = ("engine.h", "journal.h", "worker/module_source.h", "worker/exchange.h", "worker/tenant.h")
+LIMITS = (
+    "engine.h",
+    "journal.h",
+    "worker/module_source.h",
+    "worker/exchange.h",
+    "worker/tenant.h",
+    "worker/binaries.h",
+)
 
 HEADING = re.compile(
     r'\.BR "struct (?P<struct>\w+)" ", (?P<size>\d+) bytes"'

@@ -34,6 +34,11 @@ def vm(request: pytest.FixtureRequest, short_dir: Path) -> Iterator[Vm]:
 
 
 @pytest.fixture
+def pocl_vm(short_dir: Path) -> Iterator[Vm]:
+    yield from started(environment("opencl", short_dir))
+
+
+@pytest.fixture
 def null_vm(short_dir: Path) -> Iterator[Vm]:
     yield from started(environment("null", short_dir))
 
@@ -58,6 +63,34 @@ def test_fresh_buffer_is_zero_also_after_a_dirty_one_was_freed(vm: Vm) -> None:
     reply = vm.run(engine.alloc(1, size), engine.read(1, DATA, size))
     assert reply.status == engine.OK
     assert vm.ring.get(DATA, size) == bytes(size)
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8, 16])
+def test_filled_and_copied_bytes_are_where_they_belong(vm: Vm, width: int) -> None:
+    pattern, size = os.urandom(width), 3 << 16
+    reply = vm.run(
+        engine.alloc(1, size),
+        engine.alloc(2, size),
+        engine.fill(1, size - 3 * width, pattern, at=width),
+        engine.copy(2, 1, size - 16, at=16, source_at=0),
+        engine.copy(2, 2, 8, at=0, source_at=16 + width),
+        engine.read(2, DATA, size),
+    )
+    assert (reply.status, reply.op_index) == (engine.OK, 6)
+    first = bytes(width) + pattern * ((size - 3 * width) // width) + bytes(2 * width)
+    second = bytes(16) + first[: size - 16]
+    assert vm.ring.get(DATA, size) == second[16 + width : 24 + width] + second[8:]
+
+
+def test_a_copy_comes_after_the_launch_before_it(pocl_vm: Vm) -> None:
+    source = "__kernel void k(__global int *p) { for (int i = 0; i < 100000; i++) p[0] += i & 1; }"
+    assert pocl_vm.load(1, source).status == engine.OK
+    reply = pocl_vm.run(
+        engine.alloc(1, 8), engine.alloc(2, 8), engine.kernel_create(1, 1, "k"),
+        engine.launch(1, 1, engine.arg_buffer(1)), engine.copy(2, 1, 8), engine.read(2, DATA, 4),
+    )  # fmt: skip
+    assert reply.status == engine.OK
+    assert struct.unpack("<i", pocl_vm.ring.get(DATA, 4)) == (50000,)
 
 
 def test_device_info_tells_the_quota_and_is_cut_to_the_reference(vm: Vm) -> None:
@@ -85,7 +118,11 @@ def test_quota_refuses_and_free_gives_room_again(vm: Vm) -> None:
         (engine.write(9, DATA, 8), engine.NO_OBJECT),
         (engine.alloc(1, 8), engine.EXISTS),
         (engine.alloc(0, 8), engine.INVALID),
-        (engine.op(0x14, bytes(40)), engine.UNSUPPORTED),
+        (engine.copy(1, 9, 8), engine.NO_OBJECT),
+        (engine.copy(1, 1, 8, at=4), engine.INVALID),
+        (engine.fill(1, 8, b"abc"), engine.INVALID),
+        (engine.fill(1, 8, b"abcd", at=2), engine.INVALID),
+        (engine.op(0x16, bytes(40)), engine.UNSUPPORTED),
         (engine.op(0x77), engine.UNSUPPORTED),
     ],
 )

@@ -21,11 +21,13 @@ UNIT = struct.Struct("<Q BBH III II II Q 8I II 5Q")
 REPLY = struct.Struct("<Q BBH I i I QQ QQ Q")
 BIND = struct.Struct("<4I 5Q")
 READY_HEAD = struct.Struct("<IIiI256s")
+ARG_INFO = struct.Struct("<II60s60s")
 DEVICE_INFO = struct.Struct("<II 96s 48s 48s 16s 5Q 4I")
 CHANNEL_BYTES = 2 * PAGE + RING_ENTRIES * (UNIT.size + REPLY.size)
 MAGIC = 0x4B525756
 
 UNIT_COMMAND, UNIT_VECTOR_ADD = 1, 2
+KERNEL_ARGS, BUILD_LOG, BINARY = 1, 2, 3
 LANE_EXEC, LANE_BUILD, LANE_COPY = 0, 1, 2
 BUILT = 1
 DONE, CONTINUE, NEED_BUILD, BOUNCED = 1, 2, 3, 4
@@ -295,6 +297,11 @@ def device_info(off: int, size: int) -> bytes:
     return op(0x02, ref(off, size))
 
 
+def query(what: int, obj: int, off: int, size: int) -> bytes:
+    """QUERY; the answer goes to `off` of the slice."""
+    return op(0x03, struct.pack("<II", what, obj) + ref(off, size))
+
+
 def alloc(obj: int, size: int) -> bytes:
     """ALLOC."""
     return op(0x10, struct.pack("<IIQ", obj, 0, size))
@@ -313,6 +320,17 @@ def write(obj: int, off: int, size: int, at: int = 0) -> bytes:
 def read(obj: int, off: int, size: int, at: int = 0) -> bytes:
     """READ of `size` bytes from `at` of the buffer to `off` of the slice."""
     return op(0x13, address(obj, at) + ref(off, size))
+
+
+def copy(obj: int, source: int, size: int, at: int = 0, source_at: int = 0) -> bytes:
+    """COPY of `size` bytes from `source_at` of one buffer to `at` of another."""
+    return op(0x14, address(obj, at) + address(source, source_at) + struct.pack("<Q", size))
+
+
+def fill(obj: int, size: int, pattern: bytes, at: int = 0) -> bytes:
+    """FILL of `size` bytes at `at` of the buffer."""
+    head = struct.pack("<QII", size, len(pattern), 0)
+    return op(0x15, address(obj, at) + head + pattern.ljust(16, b"\0"))
 
 
 def module_load(
@@ -342,11 +360,24 @@ def arg_buffer(obj: int) -> bytes:
     return struct.pack("<II", 1, 16) + address(obj)
 
 
+def arg_local(size: int) -> bytes:
+    """A local memory argument."""
+    return struct.pack("<II", 2, size)
+
+
 def launch(kernel: int, items: int, *args: bytes, local: int = 0) -> bytes:
     """LAUNCH in one dimension."""
-    sizes = struct.pack("<9Q", 0, 0, 0, items, 0, 0, local, 0, 0)
-    head = struct.pack("<II", kernel, 1) + sizes + struct.pack("<II", 0, len(args))
-    return op(0x30, head + b"".join(args))
+    return launch_range(kernel, (items,), *args, local=(local,))
+
+
+def launch_range(
+    kernel: int, items: tuple[int, ...], *args: bytes,
+    offset: tuple[int, ...] = (), local: tuple[int, ...] = (),
+) -> bytes:  # fmt: skip
+    """LAUNCH in as many dimensions as `items` has."""
+    sizes = [(*each, 0, 0, 0)[:3] for each in (offset, items, local)]
+    head = struct.pack("<II9Q", kernel, len(items), *sizes[0], *sizes[1], *sizes[2])
+    return op(0x30, head + struct.pack("<II", 0, len(args)) + b"".join(args))
 
 
 def sync() -> bytes:
