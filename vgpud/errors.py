@@ -75,6 +75,10 @@ class NotConfirmedError(VgpudError):
     """The user was asked, and did not want it."""
 
 
+class UnhealthyError(VgpudError):
+    """Something is wrong that an operator should do something about."""
+
+
 class RecordingError(VgpudError):
     """A file cannot be read or written as a recording of the scheduler."""
 

@@ -127,6 +127,7 @@ class EngineDouble:
     live: dict[str, VmStatus] = field(default_factory=dict)
     explanations: dict[str, list[Explanation]] = field(default_factory=dict)
     device_reason: str = ""
+    draining: bool = False
     isolation_gaps: tuple[str, ...] = ()
     live_pools: dict[str, PoolStatus] = field(default_factory=dict)
     trace: TraceDouble = field(default_factory=TraceDouble)
@@ -158,6 +159,7 @@ class EngineDouble:
         vms = {vm_uuid: self.live.get(vm_uuid, VmStatus()) for vm_uuid in self.vms}
         return EngineSnapshot(
             running=True,
+            draining=self.draining,
             device=device,
             vms=vms,
             pools=self.live_pools,

@@ -119,6 +119,34 @@ def rate_limit_table(vms: Iterable[VmState]) -> str:
     return _table(rows, (8, 36, 20, 12, 12, 12, 8))
 
 
+def work_table(pools: Sequence[PoolState], vms: Sequence[VmState]) -> str:
+    """What pools and VMs did, a line each."""
+    titles = ("Submitted", "Completed", "Failed", "Refused", "Queued", "Running", "GPU Time")
+    heading = (*titles, "Wait p50/p99", "Run p50/p99")
+    rows: list[tuple[str, ...]] = [("Pool", *heading)]
+    rows += [(pool.pool_id, *_work_cells(pool.live)) for pool in pools]
+    rows += [("", *[""] * len(heading)), ("VM", *heading)]
+    rows += [(_name(vm), *_work_cells(vm.live)) for vm in vms]
+    return _table(rows, (20, 10, 10, 8, 8, 8, 8, 10, 20, 20))
+
+
+def connection_table(vms: Iterable[VmState]) -> str:
+    """Which VMs are connected, a line each."""
+    rows = [("VM ID", "UUID", "Name", "Pool", "Connected", "Worker")]
+    rows += [
+        (
+            str(vm.vm_id),
+            vm.vm_uuid,
+            _name(vm),
+            vm.pool_id or "-",
+            _connections(vm.live) if vm.live is not None else "not known to the engine",
+            str(vm.live.worker_pid) if vm.live is not None and vm.live.worker_pid else "-",
+        )
+        for vm in vms
+    ]
+    return _table(rows, (8, 36, 20, 6, 24, 8))
+
+
 def status_page(status: StatusReply) -> str:
     """The control panel: daemon, device, every pool with its VMs, and what is left over."""
     lines = _daemon_lines(status.daemon, status.device)
@@ -241,6 +269,20 @@ def _work_line(live: VmLive | PoolLive) -> str:
         f"Failed: {live.failed} | Refused: {live.refused} | GPU: {duration(live.gpu_time_ns)} | "
         f"Wait p50/p99: {_short(live.wait)} | Run p50/p99: {_short(live.run)}"
     )
+
+
+def _work_cells(live: VmLive | PoolLive | None) -> tuple[str, ...]:
+    if live is None:
+        return ("-",) * 9
+    counts = (
+        live.submitted,
+        live.completed,
+        live.failed,
+        live.refused,
+        live.queued,
+        live.running,
+    )
+    return (*map(str, counts), duration(live.gpu_time_ns), _short(live.wait), _short(live.run))
 
 
 def _short(times: RequestTimes) -> str:

@@ -1,0 +1,73 @@
+"""Every command of vgpu-admin prints the daemon's answer as JSON when it is asked to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.admin_under_test import Admin, admin_of
+from tests.unit.control_under_test import UUID_1, UUID_2, RunningControl, running_control
+from vgpud.cli.admin import COMMANDS
+
+
+@pytest.fixture
+def admin(capsys: pytest.CaptureFixture[str]) -> Admin:
+    """Runs vgpu-admin in this process."""
+    return admin_of(capsys)
+
+
+@pytest.fixture
+def control(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
+    with running_control(short_dir) as running:
+        monkeypatch.setenv("VGPUD_SOCKET", str(running.socket))
+        yield running
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list-pools",),
+        ("show-pool", "--pool-id=A"),
+        ("create-pool", "--pool-id=C"),
+        ("enable-pool", "--pool-id=A"),
+        ("disable-pool", "--pool-id=A"),
+        ("register-vm", f"--vm-uuid={UUID_2}"),
+        ("show-vm", f"--vm-uuid={UUID_1}"),
+        ("list-vms",),
+        ("delete-pool", "--pool-id=B"),
+        ("set-pool", f"--vm-uuid={UUID_1}", "--pool=B"),
+        ("set-priority", f"--vm-uuid={UUID_1}", "--priority=low"),
+        ("set-vm-id", f"--vm-uuid={UUID_1}", "--vm-id=9"),
+        ("update-vm", f"--vm-uuid={UUID_1}", "--pool=B", "--vm-id=9"),
+        ("set-weight", f"--vm-uuid={UUID_1}", "--weight=7"),
+        ("show-weights",),
+        ("set-rate-limit", f"--vm-uuid={UUID_1}", "--rate=7"),
+        ("show-rate-limits",),
+        ("quarantine-vm", f"--vm-uuid={UUID_1}"),
+        ("clear-quarantine", f"--vm-uuid={UUID_1}"),
+        ("remove-vm", f"--vm-uuid={UUID_1}"),
+        ("status",),
+        ("trace",),
+        ("explain", f"--vm-uuid={UUID_1}"),
+        ("show-metrics",),
+        ("show-health",),
+        ("show-connections",),
+        ("audit",),
+        ("reload-config",),
+        ("wait-ready",),
+    ],
+)
+def test_every_command_speaks_json(
+    control: RunningControl, admin: Admin, words: tuple[str, ...]
+) -> None:
+    admin("register-vm", f"--vm-uuid={UUID_1}")
+    ran = admin(*words, "--json")
+    assert ran.code == 0 and isinstance(json.loads(ran.out), dict)
+
+
+def test_json_test_covers_every_command() -> None:
+    (mark,) = test_every_command_speaks_json.pytestmark  # type: ignore[attr-defined]
+    assert {words[0] for words in mark.args[1]} == set(COMMANDS)
