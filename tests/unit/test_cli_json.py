@@ -56,15 +56,16 @@ def control(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runnin
         ("show-health",),
         ("show-connections",),
         ("audit",),
+        ("backup", "{tmp}/copy.db"),
         ("reload-config",),
         ("wait-ready",),
     ],
 )
 def test_every_command_speaks_json(
-    control: RunningControl, admin: Admin, words: tuple[str, ...]
+    control: RunningControl, admin: Admin, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     admin("register-vm", f"--vm-uuid={UUID_1}")
-    ran = admin(*words, "--json")
+    ran = admin(*(word.format(tmp=tmp_path) for word in words), "--json")
     assert ran.code == 0 and isinstance(json.loads(ran.out), dict)
 
 

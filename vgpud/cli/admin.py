@@ -15,6 +15,7 @@ from typing import NoReturn
 import vgpud
 from vgpud.cli import (
     audit,
+    backup,
     explain,
     limits,
     metrics,
@@ -50,6 +51,7 @@ COMMANDS: Mapping[str, Command] = {
         *trace.COMMANDS,
         *explain.COMMANDS,
         *audit.COMMANDS,
+        *backup.COMMANDS,
         *service.COMMANDS,
     )
 }

@@ -47,6 +47,7 @@ ROLE_NEEDED: Mapping[str, Role] = {
     "org.vgpud.admin.Trace": Role.VIEW,
     "org.vgpud.admin.Explain": Role.VIEW,
     "org.vgpud.admin.ListAudit": Role.ADMIN,
+    "org.vgpud.admin.Backup": Role.ADMIN,
     "org.vgpud.admin.ReloadConfig": Role.ADMIN,
     "org.vgpud.admin.Shutdown": Role.ADMIN,
 }

@@ -17,6 +17,7 @@ from typing import Any
 from vgpud.control.authz import RolePolicy, authorize
 from vgpud.control.handlers import (
     audit,
+    backup,
     explain,
     limits,
     placement,
@@ -107,6 +108,7 @@ VERBS: Mapping[str, Verb] = {
     "org.vgpud.admin.Trace": Verb(trace.trace, stream=trace.follow_trace),
     "org.vgpud.admin.Explain": Verb(explain.explain),
     "org.vgpud.admin.ListAudit": Verb(audit.list_audit),
+    "org.vgpud.admin.Backup": Verb(backup.backup, urgent=True),
     "org.vgpud.admin.ReloadConfig": Verb(reload.reload_config, urgent=True),
     "org.vgpud.admin.Shutdown": Verb(
         shutdown.shutdown, urgent=True, afterwards=shutdown.begin_shutdown

@@ -302,6 +302,17 @@ class ListAuditReply(Record):
     entries: list[AuditRecord]
 
 
+class Backup(Record):
+    """A copy of the database."""
+
+
+class BackupReply(Record):
+    """A whole SQLite file in base64, and the version of its schema."""
+
+    database: str
+    version: int
+
+
 class ReloadConfig(Record):
     """Read the configuration again."""
 
@@ -374,6 +385,7 @@ METHODS: dict[str, tuple[type[Record], type[Record]]] = {
         (ADMIN_INTERFACE, Trace, TraceReply),
         (ADMIN_INTERFACE, Explain, ExplainReply),
         (ADMIN_INTERFACE, ListAudit, ListAuditReply),
+        (ADMIN_INTERFACE, Backup, BackupReply),
         (ADMIN_INTERFACE, ReloadConfig, ReloadConfigReply),
         (ADMIN_INTERFACE, Shutdown, ShutdownReply),
     )

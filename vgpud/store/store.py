@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -41,6 +41,14 @@ class AuditEntry:
     at: str = ""
 
 
+@dataclass(frozen=True)
+class DatabaseCopy:
+    """A SQLite file and the version of its schema."""
+
+    content: bytes
+    version: int
+
+
 class Store:
     """The open database. Not for use from several threads; every call blocks on the disk.
 
@@ -58,6 +66,20 @@ class Store:
     def open(cls, path: Path) -> Store:
         """Opens the database at `path`, and creates it if there is none. Raises StoreError."""
         return cls(open_database(path), path)
+
+    def copy(self) -> DatabaseCopy:
+        """The whole database as of this moment, proven sound. Raises StoreError."""
+        try:
+            with closing(sqlite3.connect(":memory:")) as copy:
+                self._connection.backup(copy)
+                ((verdict,),) = copy.execute("PRAGMA integrity_check(1)")
+                ((version,),) = copy.execute("SELECT max(version) FROM migrations")
+                content = copy.serialize()
+        except (sqlite3.Error, ValueError) as error:
+            raise StoreError(f"{self._path}: cannot be copied: {error}") from error
+        if verdict != "ok":
+            raise StoreError(f"{self._path}: is damaged: {verdict}")
+        return DatabaseCopy(content, int(version))
 
     def close(self) -> None:
         """Writes the journal back into the file and closes it."""
