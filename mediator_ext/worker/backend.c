@@ -9,7 +9,7 @@
 
 const struct backend_ops *backend_find(const char *name)
 {
-    static const struct backend_ops *const all[] = {&backend_null, &backend_opencl};
+    static const struct backend_ops *const all[] = {&backend_null, &backend_opencl, &backend_cuda};
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         if (strcmp(all[i]->name, name) == 0)

@@ -6,6 +6,9 @@
  * has been checked by the caller as far as the backend-independent rules go (references, ranges of
  * buffers, dimensions); what only the runtime knows (arguments of a kernel) the backend checks.
  *
+ * A verdict of VGPU_DEVICE_LOST is a backend's last: this process can do nothing more with the device,
+ * and ends, so that its VM gets another one.
+ *
  * Objects that a backend returns belong to the caller until they are given back by the matching
  * function. Nothing is given back while a launch that uses it may be running: finish() comes first.
  */
@@ -39,8 +42,8 @@ enum backend_flag {
 
 /* How to open a device; from the environment that the spawner set. */
 struct backend_settings {
-    const char *library; /* path of an OpenCL library; NULL = the system's loader */
-    int32_t device;      /* index over all devices of all platforms; -1 = the best one */
+    const char *library; /* path of the runtime's library; NULL = the system's */
+    int32_t device;      /* index over all devices of the runtime; -1 = the best one */
     uint32_t threads;    /* of a CPU device; 0 = it chooses */
 };
 
@@ -78,8 +81,10 @@ struct backend_launch {
 };
 
 struct backend_ops {
-    const char *name; /* also vgpu_device_info.backend */
-    uint32_t flags;   /* enum backend_flag */
+    const char *name;             /* also vgpu_device_info.backend */
+    uint32_t flags;               /* enum backend_flag */
+    const char *library_variable; /* of the environment: backend_settings.library; NULL = none */
+    uint32_t builtin_kind; /* enum vgpu_module_kind: what the built-in kernels are given in */
 
     /* 0 or -errno; then `reason` says in one sentence what is missing. May block and start threads.
      */
@@ -138,10 +143,11 @@ struct backend_ops {
 
 extern const struct backend_ops backend_null;
 extern const struct backend_ops backend_opencl;
+extern const struct backend_ops backend_cuda;
 
 /**
  * backend_find() - The backend of a name
- * @name: "null" or "opencl"
+ * @name: "null", "opencl" or "cuda"
  *
  * Return: its table, or NULL when there is none of that name.
  */

@@ -269,6 +269,8 @@ static uint32_t null_vector_add(uint32_t a, uint32_t b)
 const struct backend_ops backend_null = {
     .name = "null",
     .flags = BACKEND_INSTANT,
+    .library_variable = NULL,
+    .builtin_kind = VGPU_MODULE_OPENCL_C,
     .open = null_open,
     .close = null_close,
     .describe = null_describe,

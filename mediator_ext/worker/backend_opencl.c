@@ -270,6 +270,8 @@ static struct backend_verdict opencl_fill(struct backend *backend, struct backen
 const struct backend_ops backend_opencl = {
     .name = "opencl",
     .flags = 0,
+    .library_variable = "VGPU_OPENCL_LIBRARY",
+    .builtin_kind = VGPU_MODULE_OPENCL_C,
     .open = opencl_open,
     .close = opencl_close,
     .describe = opencl_describe,

@@ -30,11 +30,17 @@ static uint16_t make(struct tenant *tenant, struct hash_key key, const struct ba
     } else {
         verdict = tenant->ops->build(tenant->backend, code, &built);
     }
+    if (verdict.status == VGPU_DEVICE_LOST) {
+        *native = verdict.native;
+        status = VGPU_DEVICE_LOST;
+        goto out;
+    }
     error = exchange_send(tenant->exchange, key, verdict, &built);
     if (error) {
         *native = -error;
         status = error == -EFBIG || error == -ENOMEM ? VGPU_NO_MEMORY : VGPU_FAILED;
     }
+out:
     free(built.log);
     free(built.binary);
     return status;
@@ -67,7 +73,7 @@ void build_unit(struct tenant *tenant, const struct worker_unit *unit, struct wo
         reply->status = build_command(tenant, unit, reply);
     } else if (unit->kind == WORKER_UNIT_VECTOR_ADD) {
         struct hash_key key;
-        struct backend_code code = builtin_source(&key);
+        struct backend_code code = builtin_source(tenant->ops, &key);
 
         reply->status = make(tenant, key, &code, &reply->native);
     } else {
@@ -87,6 +93,8 @@ int build_serve(struct tenant *tenant, struct channel *channel)
         if (error)
             return error;
         build_unit(tenant, &unit, &reply);
+        if (reply.status == VGPU_DEVICE_LOST)
+            return -ENODEV; /* as on the launch side: the engine sees this process end */
         error = channel_put(channel, &reply);
         if (error)
             return error;

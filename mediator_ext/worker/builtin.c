@@ -5,17 +5,39 @@
  */
 #include "builtin.h"
 
+#include <stdbool.h>
 #include <string.h>
 
-static const char source[] =
+static const char opencl_c[] =
     "__kernel void vgpu_vector_add(uint a, uint b, __global uint *sum) { sum[0] = a + b; }\n";
 
-struct backend_code builtin_source(struct hash_key *key)
+/* For devices from 2014 on, and drivers from 2017 on. */
+static const char ptx[] = ".version 6.0\n"
+                          ".target sm_50\n"
+                          ".address_size 64\n"
+                          ".visible .entry vgpu_vector_add(\n"
+                          "    .param .u32 a,\n"
+                          "    .param .u32 b,\n"
+                          "    .param .u64 sum)\n"
+                          "{\n"
+                          "    .reg .b32 %r<4>;\n"
+                          "    .reg .b64 %rd<3>;\n"
+                          "    ld.param.u32 %r1, [a];\n"
+                          "    ld.param.u32 %r2, [b];\n"
+                          "    ld.param.u64 %rd1, [sum];\n"
+                          "    cvta.to.global.u64 %rd2, %rd1;\n"
+                          "    add.u32 %r3, %r1, %r2;\n"
+                          "    st.global.u32 [%rd2], %r3;\n"
+                          "    ret;\n"
+                          "}\n";
+
+struct backend_code builtin_source(const struct backend_ops *ops, struct hash_key *key)
 {
+    bool in_ptx = ops->builtin_kind == VGPU_MODULE_PTX;
     struct backend_code code = {
-        .kind = VGPU_MODULE_OPENCL_C,
-        .bytes = (const uint8_t *)source,
-        .size = sizeof(source) - 1,
+        .kind = ops->builtin_kind,
+        .bytes = (const uint8_t *)(in_ptx ? ptx : opencl_c),
+        .size = (in_ptx ? sizeof(ptx) : sizeof(opencl_c)) - 1,
         .options = "",
     };
 

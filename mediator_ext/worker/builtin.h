@@ -18,11 +18,12 @@ struct builtin {
 
 /**
  * builtin_source() - What the build worker compiles
+ * @ops: the backend
  * @key: its key
  *
  * Return: the code.
  */
-struct backend_code builtin_source(struct hash_key *key);
+struct backend_code builtin_source(const struct backend_ops *ops, struct hash_key *key);
 
 /**
  * builtin_is_loaded() - Can builtin_vector_add() be called?

@@ -5,11 +5,15 @@
  * announced at once; those of an instant one a few at a time, because ringing costs more than the
  * work, but for a unit that took LONG_NS all the same. channel_take() announces whatever is left before it sleeps.
  *
+ * When the device is lost nothing is answered: this process ends, and the engine then tells the VM so. An
+ * answer would bring the VM's next unit here, to be lost as well.
+ *
  * The table of interrupted streams holds as many as units can be unanswered. Were it full, a command
  * that would be interrupted would run on beyond its budget, and one that needs a build be refused.
  */
 #include "launch.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,7 +35,7 @@ static void vector_add(struct tenant *tenant, const struct worker_unit *unit, bo
         struct hash_key key;
         bool need;
 
-        (void)builtin_source(&key);
+        (void)builtin_source(tenant->ops, &key);
         build = ops_find_build(tenant, key, unit->flags & WORKER_UNIT_BUILT, &need);
         if (need && may_interrupt) {
             reply->outcome = WORKER_NEED_BUILD;
@@ -102,6 +106,8 @@ int launch_serve(struct tenant *tenant, struct channel *channel)
         if (error)
             return error;
         launch_unit(tenant, &interrupted, &unit, channel->reply_tail, &reply);
+        if (reply.status == VGPU_DEVICE_LOST)
+            return -ENODEV;
         error = channel_put(channel, &reply);
         if (error)
             return error;

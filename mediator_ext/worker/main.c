@@ -8,11 +8,12 @@
  * probe opens the device, proves it by building and running the built-in kernel, says what it found
  * on the control socket, and exits.
  *
- * Environment: VGPU_BACKEND (null | opencl), VGPU_OPENCL_LIBRARY, VGPU_DEVICE_INDEX,
- * VGPU_CPU_THREADS; for PoCL also POCL_CACHE_DIR or TMPDIR, a directory of this process alone.
+ * Environment: VGPU_BACKEND (null | opencl | cuda), VGPU_OPENCL_LIBRARY, VGPU_CUDA_LIBRARY,
+ * VGPU_DEVICE_INDEX, VGPU_CPU_THREADS; for PoCL also POCL_CACHE_DIR or TMPDIR, a directory of this process alone.
  *
  * Exit status: 0 the other end of the control socket was closed, or the probe succeeded; 2 started
- * wrongly; 3 the device cannot be used, or the bind was refused; 4 the channel made no sense.
+ * wrongly; 3 the device cannot be used, or the bind was refused; 4 the channel made no sense; 5 the
+ * device was lost to this process.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -41,6 +42,7 @@ enum exit_status {
     EXIT_STARTED_WRONGLY = 2,
     EXIT_NOT_READY = 3,
     EXIT_BROKEN_CHANNEL = 4,
+    EXIT_DEVICE_LOST = 5,
 };
 
 struct arguments {
@@ -96,9 +98,10 @@ static const char *parse(int argc, char **argv, struct arguments *arguments)
         return "usage: vgpu-worker --role=launch|build|probe --control-fd=N";
     arguments->ops = backend ? backend_find(backend) : NULL;
     if (!arguments->ops)
-        return "VGPU_BACKEND must be \"null\" or \"opencl\"";
+        return "VGPU_BACKEND must be \"null\", \"opencl\" or \"cuda\"";
     arguments->settings = (struct backend_settings){.device = -1};
-    arguments->settings.library = getenv("VGPU_OPENCL_LIBRARY");
+    if (arguments->ops->library_variable)
+        arguments->settings.library = getenv(arguments->ops->library_variable);
     if (index && !parse_number(index, 0, 4095, &number))
         return "VGPU_DEVICE_INDEX must be a number from 0 to 4095";
     if (index)
@@ -149,6 +152,8 @@ static int serve(const struct arguments *arguments, struct backend *backend, int
 
     error = arguments->role == BIND_BUILD ? build_serve(&tenant, &channel)
                                           : launch_serve(&tenant, &channel);
+    if (error == -ENODEV)
+        return EXIT_DEVICE_LOST;
     fprintf(stderr, "vgpu-worker: the channel makes no sense, so this worker ends: %s\n",
             strerror(-error));
     return EXIT_BROKEN_CHANNEL;

@@ -39,7 +39,7 @@ int probe_device(const struct backend_ops *ops, struct backend *backend, char *r
     uint32_t sum = 0;
     int error = 0;
 
-    code = builtin_source(&key);
+    code = builtin_source(ops, &key);
     verdict = ops->build(backend, &code, &built);
     if (verdict.status != VGPU_OK) {
         error = failed("build", verdict, &built, reason, reason_bytes);

@@ -54,7 +54,7 @@ RULES = (
     Rule(
         "worker/backend_*",
         "a backend sees the contract it fulfils and what belongs to its own runtime",
-        names=("worker/backend.h", "worker/backend_*", "worker/opencl_*"),
+        names=("worker/backend.h", "worker/backend_*", "worker/cuda_*", "worker/opencl_*"),
     ),
     Rule(
         "worker/*",
