@@ -74,11 +74,12 @@ struct backend_verdict cuda_verdict(struct backend *backend, CUresult code)
 
 struct backend_verdict cuda_wait(struct backend *backend, CUresult code)
 {
-    if (code == CUDA_SUCCESS)
-        code = backend->cu.StreamSynchronize(backend->stream);
-    if (code == CUDA_SUCCESS)
+    CUresult waited =
+        backend->lost ? backend->lost : backend->cu.StreamSynchronize(backend->stream);
+
+    if (waited == CUDA_SUCCESS)
         backend->in_flight = 0;
-    return cuda_verdict(backend, code);
+    return cuda_verdict(backend, code != CUDA_SUCCESS ? code : waited);
 }
 
 static CUresult make_parts(struct backend *backend)

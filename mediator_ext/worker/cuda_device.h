@@ -44,11 +44,13 @@ struct backend_module {
 struct backend_verdict cuda_verdict(struct backend *backend, CUresult code);
 
 /**
- * cuda_wait() - Wait for all that the stream has, and for what a call before it said
+ * cuda_wait() - Wait for all that the stream has
  * @backend: open
- * @code:    of that call: nothing is waited for when it failed
+ * @code:    what the call said that came before
  *
- * Return: verdict.
+ * Waits also when that call failed: of several, those before it may be under way.
+ *
+ * Return: verdict on both.
  */
 struct backend_verdict cuda_wait(struct backend *backend, CUresult code);
 

@@ -28,8 +28,7 @@ struct backend_verdict cuda_alloc(struct backend *backend, uint64_t bytes,
     made->bytes = bytes;
     verdict = cuda_wait(backend, backend->cu.MemsetD8Async(made->at, 0, bytes, backend->stream));
     if (verdict.status != VGPU_OK) {
-        backend->cu.MemFree(made->at);
-        free(made);
+        cuda_free(backend, made);
         return verdict;
     }
     *buffer = made;

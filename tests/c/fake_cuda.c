@@ -96,6 +96,18 @@ static CUresult injected(const char *symbol)
     return CUDA_SUCCESS;
 }
 
+/* Is an error the last thing that a context says? */
+static bool is_last(CUresult code)
+{
+    static const CUresult last[] = {4,   214, 220, 226, 700, 702, 709, 710, 714,
+                                    715, 716, 717, 718, 719, 721, 806, 810, 999};
+
+    for (size_t i = 0; i < sizeof(last) / sizeof(last[0]); i++)
+        if (last[i] == code)
+            return true;
+    return false;
+}
+
 CUcontext fake_current(void)
 {
     return current;
@@ -118,9 +130,7 @@ CUresult fake_enter(const char *symbol, bool needs_context)
     code = injected(symbol);
     if (!needs_context)
         return code;
-    /* From 700 to 719 an error is the last thing that a context says. */
-    if (code >= CUDA_ERROR_ILLEGAL_ADDRESS && code <= CUDA_ERROR_LAUNCH_FAILED &&
-        code != CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES && !current->sticky)
+    if (is_last(code) && !current->sticky)
         current->sticky = code;
     return current->sticky ? current->sticky : code;
 }
