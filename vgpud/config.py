@@ -158,7 +158,8 @@ class FaultsConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class DeviceConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Section [device]: which device the work runs on."""
 
-    backend: Literal["auto", "opencl", "null"] = "auto"
+    backend: Literal["auto", "cuda", "opencl", "null"] = "auto"
+    cuda_library: str = ""
     opencl_library: str = ""
     device_index: Annotated[int, Meta(ge=0, le=255)] = 0
     cpu_threads: Annotated[int, Meta(ge=0, le=4096)] = 0
@@ -166,6 +167,7 @@ class DeviceConfig(Struct, frozen=True, forbid_unknown_fields=True):
     retry_interval_ms: TimeoutMs = 30_000
 
     def __post_init__(self) -> None:
+        _require_absolute("cuda_library", self.cuda_library, may_be_empty=True)
         _require_absolute("opencl_library", self.opencl_library, may_be_empty=True)
 
 
@@ -241,6 +243,7 @@ RESTART_KEYS = (
     "vms.ring_data_bytes",
     "trace.entries",
     "device.backend",
+    "device.cuda_library",
     "device.opencl_library",
     "device.device_index",
     "device.cpu_threads",

@@ -8,6 +8,9 @@ from vgpud.mediator import Event, Fault
 from vgpud.model.mediation import EngineQuarantine
 from vgpud.model.vm import Quarantine
 
+EXIT_DEVICE_LOST = 5
+"""Exit status of a worker whose device serves it no more, such as after a kernel's wild write."""
+
 
 def fault_sentence(event: Event) -> str:
     """What a VM did wrong, from an event of type FAULT, for the log."""
@@ -27,8 +30,15 @@ def fault_sentence(event: Event) -> str:
         case Fault.BUILD_TIMEOUT:
             return f"its build ran longer than build_timeout_ms (worker {event.b})"
         case Fault.CRASH:
-            how = f"signal {event.b}" if event.b < 256 else f"exit status {event.b - 256}"
-            return f"its worker ended: {how}"
+            return f"its worker ended: {_how(event.b)}"
+
+
+def _how(detail: int) -> str:
+    """A signal, or 256 + an exit status."""
+    if detail < 256:
+        return f"signal {detail}"
+    lost = ", the device was lost to it" if detail - 256 == EXIT_DEVICE_LOST else ""
+    return f"exit status {detail - 256}{lost}"
 
 
 def as_quarantine(found: EngineQuarantine) -> Quarantine:

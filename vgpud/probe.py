@@ -25,6 +25,8 @@ from vgpud.worker_messages import READY_BYTES, unpack_ready
 log = logging.getLogger(__name__)
 
 ICD_DIRECTORY = Path("/etc/OpenCL/vendors")
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+"""There while the kernel's part of NVIDIA's driver is loaded; without it libcuda has no device."""
 SYSTEM_LOADER = "libOpenCL.so.1"
 PROBE_SLOTS = 4
 
@@ -54,15 +56,16 @@ async def find_device(
     known: Device | None = None,
     level: int = logging.WARNING,
 ) -> Device:
-    """The first device that works, in the order: as configured, a system's ICD, the bundled PoCL.
+    """The first device that works, in the order of candidates().
 
     Takes until a probe has answered, at most `timeout_s` for each. `known` is what worked last: it
     is returned as it is when its probe does not answer. Raises SpawnerLostError only: a host whose
     device does not work can still be administered. What does not work is logged at `level`.
     """
     reasons = []
-    for settings in _candidates(config):
-        where = settings.get("VGPU_OPENCL_LIBRARY", settings["VGPU_BACKEND"])
+    for settings in candidates(config):
+        library = settings.get("VGPU_CUDA_LIBRARY") or settings.get("VGPU_OPENCL_LIBRARY")
+        where = library or settings["VGPU_BACKEND"]
         try:
             return await _probe(spawner, settings, timeout_s, config.vm_memory_bytes)
         except SpawnerLostError:
@@ -78,10 +81,29 @@ async def find_device(
     return Device({}, b"", DeviceStatus(reason=reason))
 
 
-def _candidates(config: DeviceConfig) -> Iterator[dict[str, str]]:
+def candidates(config: DeviceConfig) -> Iterator[dict[str, str]]:
+    """What a worker is to be told to find a device, the best first.
+
+    The order: an NVIDIA device through CUDA, a system's OpenCL, the bundled PoCL. Only what is
+    configured is looked for where something is: a backend that is named, or a library of one.
+    """
     if config.backend == "null":
         yield {"VGPU_BACKEND": "null"}
         return
+    if _wants_cuda(config):
+        cuda = {"VGPU_BACKEND": "cuda", "VGPU_DEVICE_INDEX": str(config.device_index)}
+        yield cuda | ({"VGPU_CUDA_LIBRARY": config.cuda_library} if config.cuda_library else {})
+    if config.backend != "cuda":
+        yield from _opencl_candidates(config)
+
+
+def _wants_cuda(config: DeviceConfig) -> bool:
+    if config.backend == "auto" and not config.cuda_library:
+        return NVIDIA_DRIVER.exists() and not config.opencl_library
+    return config.backend in ("auto", "cuda")
+
+
+def _opencl_candidates(config: DeviceConfig) -> Iterator[dict[str, str]]:
     common = {"VGPU_BACKEND": "opencl", "VGPU_DEVICE_INDEX": str(config.device_index)}
     if config.cpu_threads:
         common["VGPU_CPU_THREADS"] = str(config.cpu_threads)

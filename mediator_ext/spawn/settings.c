@@ -14,8 +14,8 @@
 #include <string.h>
 
 static const char *const allowed_names[] = {
-    "OCL_ICD_VENDORS",   "OCL_ICD_FILENAMES", "VGPU_BACKEND",      "VGPU_OPENCL_LIBRARY",
-    "VGPU_DEVICE_INDEX", "VGPU_CPU_THREADS",  "VGPU_MEMORY_LIMIT",
+    "OCL_ICD_VENDORS",   "OCL_ICD_FILENAMES", "VGPU_BACKEND",     "VGPU_OPENCL_LIBRARY",
+    "VGPU_CUDA_LIBRARY", "VGPU_DEVICE_INDEX", "VGPU_CPU_THREADS", "VGPU_MEMORY_LIMIT",
 };
 
 static const char allowed_prefix[] = "POCL_";

@@ -51,9 +51,11 @@ static void test_allowed(void)
 
     CASE("every allowed name gets through with its value");
     CHECK(PARSE("OCL_ICD_VENDORS=/etc/v\0OCL_ICD_FILENAMES=a=b\0VGPU_BACKEND=null\0"
-                "VGPU_OPENCL_LIBRARY=/l\0VGPU_DEVICE_INDEX=0\0VGPU_CPU_THREADS=2\0"
+                "VGPU_OPENCL_LIBRARY=/l\0VGPU_CUDA_LIBRARY=/"
+                "c\0VGPU_DEVICE_INDEX=0\0VGPU_CPU_THREADS=2\0"
                 "VGPU_MEMORY_LIMIT=1\0POCL_WORK_GROUP_SPECIALIZATION=0\0POCL_X2=") == 0);
-    CHECK(count() == 13 && has("OCL_ICD_FILENAMES=a=b") && has("POCL_X2="));
+    CHECK(count() == 14 && has("OCL_ICD_FILENAMES=a=b") && has("POCL_X2="));
+    CHECK(has("VGPU_CUDA_LIBRARY=/c"));
     CHECK(has("POCL_WORK_GROUP_SPECIALIZATION=0") && has("VGPU_MEMORY_LIMIT=1"));
 }
 

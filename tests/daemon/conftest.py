@@ -13,6 +13,7 @@ import pytest
 from tests.daemon.guests import Guest, register, registered
 from tests.daemon.place import Place
 from tests.daemon_under_test import RunningDaemon, running_vgpud
+from tests.fake_cuda import fake_cuda
 from vgpud.pocl import find_bundled_pocl
 from vgpud.probe import ICD_DIRECTORY
 
@@ -78,6 +79,13 @@ def opencl_vgpud() -> Iterator[RunningDaemon]:
         yield daemon
 
 
+@pytest.fixture(scope="session")
+def cuda_vgpud() -> Iterator[RunningDaemon]:
+    """A daemon with a CUDA driver that has no device."""
+    with running_vgpud({"device": {"backend": "cuda", "cuda_library": fake_cuda()}}) as daemon:
+        yield daemon
+
+
 def _guest(daemon: RunningDaemon, pool: str) -> Iterator[Guest]:
     guest = register(daemon, pool=pool)
     yield guest
@@ -113,3 +121,15 @@ def opencl_guest(opencl_vgpud: RunningDaemon) -> Iterator[Guest]:
 def opencl_neighbour(opencl_vgpud: RunningDaemon) -> Iterator[Guest]:
     """Another VM with an OpenCL device, in pool B."""
     yield from _guest(opencl_vgpud, "B")
+
+
+@pytest.fixture
+def cuda_guest(cuda_vgpud: RunningDaemon) -> Iterator[Guest]:
+    """A VM with a CUDA device, in pool A."""
+    yield from _guest(cuda_vgpud, "A")
+
+
+@pytest.fixture
+def cuda_neighbour(cuda_vgpud: RunningDaemon) -> Iterator[Guest]:
+    """Another VM with a CUDA device, in pool B."""
+    yield from _guest(cuda_vgpud, "B")

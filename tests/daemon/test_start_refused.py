@@ -30,7 +30,7 @@ BAD = {
         "vms.ring_queue_pairs",
         "an integer from 1 to 64",
     ),
-    "no such choice": ('[device]\nbackend = "gpu"\n', "device.backend", "auto, opencl, null"),
+    "no such choice": ('[device]\nbackend = "gpu"\n', "device.backend", "auto, cuda, opencl, null"),
 }
 
 

@@ -10,6 +10,7 @@ import tomllib
 import pytest
 
 from tests.guards.sources import ROOT, files, name_of
+from vgpud.fault_words import EXIT_DEVICE_LOST
 
 VERB = re.compile(r"\./build\.sh ([a-z]+)")
 VERSION = re.compile(r'^__version__ = "(\d+\.\d+\.\d+)"$', re.MULTILINE)
@@ -101,6 +102,12 @@ def test_what_vgpud_imports_is_what_is_required() -> None:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported.add(node.module.partition(".")[0])
     assert imported - {"vgpud"} - sys.stdlib_module_names == runtime
+
+
+def test_the_exit_status_of_a_lost_device_is_the_workers() -> None:
+    worker = (ROOT / "mediator_ext" / "worker" / "main.c").read_text()
+    found = re.search(r"EXIT_DEVICE_LOST = (\d+),", worker)
+    assert found and int(found.group(1)) == EXIT_DEVICE_LOST
 
 
 def test_an_unknown_verb_and_a_loose_requirement_are_seen() -> None:

@@ -186,6 +186,17 @@ def test_code_changed_after_its_build_is_invalid(null_vm: Vm) -> None:
     assert (reply.outcome, reply.status) == (engine.DONE, engine.INVALID)
 
 
+@pytest.mark.parametrize("kind", [engine.SPIRV, engine.PTX, engine.CUBIN])
+def test_a_kind_of_module_that_the_device_does_not_take_is_unsupported(vm: Vm, kind: int) -> None:
+    reply = vm.load(1, ".version 6.0\n", kind=kind)
+    assert (reply.outcome, reply.status) == (engine.DONE, engine.UNSUPPORTED)
+
+
+@pytest.mark.parametrize("kind", [0, 5])
+def test_a_kind_of_module_that_there_is_not_is_invalid(null_vm: Vm, kind: int) -> None:
+    assert null_vm.load(1, SOURCE, kind=kind).status == engine.INVALID
+
+
 def test_unloading_a_module_takes_its_kernels(vm: Vm) -> None:
     vm.load(1, SOURCE)
     assert vm.run(engine.kernel_create(1, 1, "saxpy")).status == engine.OK

@@ -83,11 +83,16 @@ class Vm:
             reply = self.launcher.run(unit)
         return reply
 
-    def load(self, module: int, source: str, options: str = "") -> Reply:
+    def load(
+        self, module: int, source: str | bytes, options: str = "", kind: int = engine.OPENCL_C
+    ) -> Reply:
         """MODULE_LOAD, built when needed; the log goes to LOG."""
-        self.ring.put(CODE, source.encode())
+        code = source.encode() if isinstance(source, str) else source
+        self.ring.put(CODE, code)
         self.ring.put(OPTIONS, options.encode())
-        op = engine.module_load(module, (CODE, len(source)), (OPTIONS, len(options)), (LOG, 4096))
+        op = engine.module_load(
+            module, (CODE, len(code)), (OPTIONS, len(options)), (LOG, 4096), kind
+        )
         return self.settle(self.unit(op, lane=engine.LANE_BUILD))
 
     def log(self, reply: Reply) -> str:

@@ -89,7 +89,8 @@ def test_section_that_is_a_value_is_refused() -> None:
         ("trace", "entries", 100, "0 or a power of two, is 100"),
         ("vms", "max_queued_per_vm", 100_000, "an integer from 16 to 32768, is 100000"),
         ("scheduler", "units_in_flight", 33, "an integer from 1 to 32, is 33"),
-        ("device", "backend", "cuda", "one of auto, opencl, null, is 'cuda'"),
+        ("device", "backend", "gpu", "one of auto, cuda, opencl, null, is 'gpu'"),
+        ("device", "cuda_library", "libcuda.so.1", "expected an absolute path, is 'libcuda.so.1'"),
     ],
 )
 def test_bad_value_is_named_with_what_is_expected(
