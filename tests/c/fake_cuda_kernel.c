@@ -167,10 +167,12 @@ DRIVER(cuLaunchKernel,
         fake_misuse("cuLaunchKernel", "on the default stream");
     if (!fake_is_function("cuLaunchKernel", function))
         return CUDA_ERROR_INVALID_HANDLE;
-    if (block == 0 || block > function->max_threads || shared_bytes > function->shared_bytes ||
-        extra || grid_x == 0 || grid_y == 0 || grid_z == 0 || grid_x > INT32_MAX ||
-        grid_y > UINT16_MAX || grid_z > UINT16_MAX)
+    if (block == 0 || block > FAKE_CUDA_THREADS || shared_bytes > function->shared_bytes || extra ||
+        grid_x == 0 || grid_y == 0 || grid_z == 0 || grid_x > INT32_MAX || grid_y > UINT16_MAX ||
+        grid_z > UINT16_MAX)
         return CUDA_ERROR_INVALID_VALUE;
+    if (block > function->max_threads)
+        return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
     work = fake_queue("cuLaunchKernel", stream, &code);
     if (!work)
         return code;

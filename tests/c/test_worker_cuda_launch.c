@@ -7,6 +7,7 @@
     ".version 6.0\n.target sm_50\n.address_size 64\n"                                              \
     ".visible .entry none()\n{ ret; }\n"                                                           \
     ".visible .entry mixed(.param .u8 a, .param .align 4 .b8 b[12], .param .u64 c)\n{ ret; }\n"    \
+    ".visible .entry wide(.param .align 4 .b8 a[2000], .param .align 4 .b8 b[2000])\n{ ret; }\n"   \
     ".visible .entry narrow()\n.maxntid 64\n{ ret; }\n"                                            \
     ".visible .entry vgpu_vector_add(.param .u32 a, .param .u32 b, .param .u64 sum)\n{ ret; }\n"
 
@@ -51,6 +52,8 @@ static void check_division(struct cuda_scene *scene, struct backend_module *modu
     CASE("of work that nobody divided a block of whole warps is chosen");
     launch = (struct backend_launch){.kernel = none, .dims = 1, .global = {1 << 20}};
     CHECK(run(scene, &launch).status == VGPU_OK && ran_as(scene, 2048, 1, 1, 512, 1, 1));
+    launch.global[0] = 1600; /* 400 divides it as well */
+    CHECK(run(scene, &launch).status == VGPU_OK && ran_as(scene, 5, 1, 1, 320, 1, 1));
     launch.global[0] = 96 * 1000;
     CHECK(run(scene, &launch).status == VGPU_OK && ran_as(scene, 125, 1, 1, 768, 1, 1));
 
@@ -154,7 +157,7 @@ static void check_old_driver(void)
 {
     static uint8_t large[VGPU_LAUNCH_ARGS_BYTES];
     struct backend_launch launch = {.dims = 1, .global = {1}, .local = {1}};
-    struct backend_kernel *adds, *mixed;
+    struct backend_kernel *adds, *wide;
     struct backend_module *module;
     struct backend_buffer *sum;
     struct backend_arg args[3];
@@ -163,7 +166,7 @@ static void check_old_driver(void)
 
     scene_new(&scene, "libfake_cuda_old.so");
     module = scene_module(&scene, KERNELS);
-    mixed = scene_kernel(&scene, module, "mixed");
+    wide = scene_kernel(&scene, module, "wide");
     sum = scene_buffer(&scene, 4);
 
     CASE("a driver before 12.4 does not say how many arguments a kernel takes");
@@ -182,11 +185,13 @@ static void check_old_driver(void)
     CHECK(backend_cuda.read(scene.backend, sum, 0, &is, 4).status == VGPU_OK && is == 7);
 
     CASE("on it no memory of the worker is read, however short or few the arguments are");
-    launch.kernel = mixed;
+    launch.kernel = wide;
     args[1] = args[2] = arg_value(large, 1);
     CHECK(run(&scene, &launch).status == VGPU_OK);
     args[0] = arg_value(large, sizeof(large) - 16);
     launch.arg_count = 2;
+    CHECK(run(&scene, &launch).status == VGPU_OK);
+    launch.arg_count = 1;
     CHECK(run(&scene, &launch).status == VGPU_OK);
     launch.arg_count = 0;
     CHECK(run(&scene, &launch).status == VGPU_OK);
@@ -209,7 +214,7 @@ static void check_old_driver(void)
 
     CASE("what a lost device held is given back all the same");
     backend_cuda.kernel_release(scene.backend, adds);
-    backend_cuda.kernel_release(scene.backend, mixed);
+    backend_cuda.kernel_release(scene.backend, wide);
     backend_cuda.module_unload(scene.backend, module);
     backend_cuda.free(scene.backend, sum);
     scene_end(&scene);
