@@ -108,6 +108,8 @@ void cuda_module_unload(struct backend *backend, struct backend_module *module);
 struct backend_verdict cuda_kernel_create(struct backend *backend, struct backend_module *module,
                                           const char *name, struct backend_kernel **kernel,
                                           uint32_t *args);
+void cuda_kernel_arg(struct backend *backend, struct backend_kernel *kernel, uint32_t index,
+                     struct vgpu_arg_info *info);
 void cuda_kernel_release(struct backend *backend, struct backend_kernel *kernel);
 struct backend_verdict cuda_launch(struct backend *backend, const struct backend_launch *launch);
 struct backend_verdict cuda_finish(struct backend *backend);

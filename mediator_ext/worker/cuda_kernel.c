@@ -119,6 +119,16 @@ struct backend_verdict cuda_kernel_create(struct backend *backend, struct backen
     return BACKEND_FINE;
 }
 
+/* Eight bytes may be a number or the address of a buffer: to the driver it is the same. */
+void cuda_kernel_arg(struct backend *backend, struct backend_kernel *kernel, uint32_t index,
+                     struct vgpu_arg_info *info)
+{
+    (void)backend;
+    info->size = kernel->size[index];
+    if (info->size != sizeof(CUdeviceptr))
+        info->kind = VGPU_ARG_VALUE;
+}
+
 void cuda_kernel_release(struct backend *backend, struct backend_kernel *kernel)
 {
     (void)backend;

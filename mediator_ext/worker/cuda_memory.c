@@ -10,8 +10,6 @@
 
 #include "cuda_device.h"
 
-#define PATTERN_BYTES_MAX 16u
-
 struct backend_verdict cuda_alloc(struct backend *backend, uint64_t bytes,
                                   struct backend_buffer **buffer, uint64_t *raw)
 {
@@ -99,13 +97,11 @@ struct backend_verdict cuda_fill(struct backend *backend, struct backend_buffer 
 {
     const struct cuda_driver *cu = &backend->cu;
     CUdeviceptr at = buffer->at + off;
-    uint8_t taken[PATTERN_BYTES_MAX];
+    uint8_t taken[VGPU_PATTERN_BYTES_MAX];
     uint16_t two;
     uint32_t four;
     CUresult code;
 
-    if (bytes == 0)
-        return BACKEND_FINE;
     memcpy(taken, pattern, pattern_bytes);
     switch (period(taken, pattern_bytes)) {
     case 1:

@@ -82,8 +82,8 @@ static void check_memory(struct cuda_scene *scene)
 
     CASE("a copy goes from one place to another, also within a buffer");
     other = scene_buffer(scene, 4099);
-    CHECK(cuda_copy(scene->backend, other, 3, one, 99, 4000).status == VGPU_OK);
-    CHECK(cuda_copy(scene->backend, one, 0, one, 99, 99).status == VGPU_OK);
+    CHECK(backend_cuda.copy(scene->backend, other, 3, one, 99, 4000).status == VGPU_OK);
+    CHECK(backend_cuda.copy(scene->backend, one, 0, one, 99, 99).status == VGPU_OK);
     CHECK(backend_cuda.read(scene->backend, other, 3, read, 4000).status == VGPU_OK);
     CHECK(memcmp(read, bytes, 4000) == 0);
     CHECK(backend_cuda.read(scene->backend, one, 0, read, 99).status == VGPU_OK);
@@ -112,8 +112,9 @@ static void check_fill(struct cuda_scene *scene)
     for (uint32_t bytes = 1; bytes <= 16; bytes *= 2) {
         uint64_t wrong = 0, count = 96 * bytes + bytes; /* no power of two */
 
-        CHECK(cuda_fill(scene->backend, buffer, 0, 4096, "", 1).status == VGPU_OK);
-        CHECK(cuda_fill(scene->backend, buffer, 32, count, pattern, bytes).status == VGPU_OK);
+        CHECK(backend_cuda.fill(scene->backend, buffer, 0, 4096, "", 1).status == VGPU_OK);
+        CHECK(backend_cuda.fill(scene->backend, buffer, 32, count, pattern, bytes).status ==
+              VGPU_OK);
         CHECK(backend_cuda.read(scene->backend, buffer, 0, read, 4096).status == VGPU_OK);
         for (uint64_t i = 0; i < 4096; i++)
             wrong += read[i] != (i < 32 || i >= 32 + count ? 0 : pattern[(i - 32) % bytes]);
@@ -121,7 +122,7 @@ static void check_fill(struct cuda_scene *scene)
     }
 
     CASE("a pattern that is a shorter one again and again fills the same");
-    CHECK(cuda_fill(scene->backend, buffer, 0, 4096, same, 16).status == VGPU_OK);
+    CHECK(backend_cuda.fill(scene->backend, buffer, 0, 4096, same, 16).status == VGPU_OK);
     CHECK(backend_cuda.read(scene->backend, buffer, 0, read, 4096).status == VGPU_OK);
     CHECK(memcmp(read, same, 16) == 0 && memcmp(read, read + 16, 4080) == 0);
     backend_cuda.free(scene->backend, buffer);
@@ -201,6 +202,9 @@ static void check_build(struct cuda_scene *scene)
 static void check_kernels(struct cuda_scene *scene)
 {
     struct backend_module *module = scene_module(scene, KERNELS);
+    struct vgpu_arg_info info[3] = {{VGPU_ARG_NOT_KNOWN, 0, "", ""},
+                                    {VGPU_ARG_NOT_KNOWN, 0, "", ""},
+                                    {VGPU_ARG_NOT_KNOWN, 0, "", ""}};
     struct backend_kernel *kernel;
     char many[8192] = ".version 6.0\n.visible .entry many(";
     uint32_t args = 9;
@@ -213,6 +217,14 @@ static void check_kernels(struct cuda_scene *scene)
     CHECK(backend_cuda.kernel_create(scene->backend, module, "mixed", &kernel, &args).status ==
           VGPU_OK);
     CHECK(args == 3);
+
+    CASE("it tells the size of each, and that what is no address is a value");
+    backend_cuda.kernel_arg(scene->backend, kernel, 0, &info[0]);
+    backend_cuda.kernel_arg(scene->backend, kernel, 1, &info[1]);
+    backend_cuda.kernel_arg(scene->backend, kernel, 2, &info[2]);
+    CHECK(info[0].kind == VGPU_ARG_VALUE && info[0].size == 1);
+    CHECK(info[1].kind == VGPU_ARG_VALUE && info[1].size == 12);
+    CHECK(info[2].kind == VGPU_ARG_NOT_KNOWN && info[2].size == 8);
     backend_cuda.kernel_release(scene->backend, kernel);
 
     CASE("a name that is not in the module is NO_OBJECT");
@@ -259,7 +271,7 @@ static void check_vecadd(struct cuda_scene *scene)
     CHECK(backend_cuda.finish(scene->backend).status == VGPU_OK);
 
     CASE("a value that is gone when the launch returns was taken");
-    CHECK(cuda_fill(scene->backend, b, 0, 4 * COUNT, "", 1).status == VGPU_OK);
+    CHECK(backend_cuda.fill(scene->backend, b, 0, 4 * COUNT, "", 1).status == VGPU_OK);
     CHECK(backend_cuda.launch(scene->backend, &launch).status == VGPU_OK);
     count = 0;
     CHECK(backend_cuda.read(scene->backend, b, 0, sums, sizeof(sums)).status == VGPU_OK);

@@ -63,14 +63,15 @@ static void check_memory(struct cuda_scene *scene)
     scene->fail("cuMemcpyDtoHAsync_v2", OTHER, 0);
     CHECK(is(backend_cuda.read(scene->backend, buffer, 0, bytes, 16), VGPU_FAILED, OTHER));
     scene->fail("cuMemcpyDtoDAsync_v2", OTHER, 0);
-    CHECK(is(cuda_copy(scene->backend, buffer, 0, buffer, 32, 16), VGPU_FAILED, OTHER));
+    CHECK(is(backend_cuda.copy(scene->backend, buffer, 0, buffer, 32, 16), VGPU_FAILED, OTHER));
     for (uint32_t size = 1; size <= 16; size *= 2) {
         static const char *const calls[] = {"cuMemsetD8Async", "cuMemsetD16Async",
                                             "cuMemsetD32Async", "cuMemcpyHtoDAsync_v2",
                                             "cuMemcpyDtoDAsync_v2"};
 
         scene->fail(calls[__builtin_ctz(size)], OTHER, 0);
-        CHECK(is(cuda_fill(scene->backend, buffer, 0, 64, bytes, size), VGPU_FAILED, OTHER));
+        CHECK(
+            is(backend_cuda.fill(scene->backend, buffer, 0, 64, bytes, size), VGPU_FAILED, OTHER));
     }
 
     CASE("afterwards the buffer is as good as before");
@@ -200,7 +201,7 @@ static void check_lost(void)
     CHECK(is(backend_cuda.finish(scene.backend), VGPU_DEVICE_LOST, 700));
     CHECK(is(backend_cuda.read(scene.backend, buffer, 0, bytes, 4), VGPU_DEVICE_LOST, 700));
     CHECK(is(backend_cuda.write(scene.backend, buffer, 0, bytes, 4), VGPU_DEVICE_LOST, 700));
-    CHECK(is(cuda_fill(scene.backend, buffer, 0, 4, bytes, 4), VGPU_DEVICE_LOST, 700));
+    CHECK(is(backend_cuda.fill(scene.backend, buffer, 0, 4, bytes, 4), VGPU_DEVICE_LOST, 700));
     CHECK(is(scene_build(&scene, VGPU_MODULE_PTX, WILD, strlen(WILD), "", &built), VGPU_DEVICE_LOST,
              700));
     built_drop(&built);

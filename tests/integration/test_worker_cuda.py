@@ -25,12 +25,7 @@ BUFFER = 4096
 
 def cuda_environment(scratch: Path, **more: str) -> dict[str, str]:
     """What the spawner would set, and what the fake is told."""
-    return environment("null", scratch) | {
-        "VGPU_BACKEND": "cuda",
-        "VGPU_CUDA_LIBRARY": fake_cuda(),
-        "FAKE_CUDA_ABORT": "1",
-        **more,
-    }
+    return environment("cuda", scratch) | more
 
 
 @pytest.fixture
@@ -131,6 +126,39 @@ def test_buffers_have_the_address_that_kernels_may_be_given(vm: Vm) -> None:
     address = engine.arg_value(struct.pack("<Q", raw))
     count = engine.arg_value(struct.pack("<I", 16))
     assert vm.run(engine.launch(1, 16, *[address] * 3, count), engine.sync()).status == engine.OK
+
+
+def test_buffers_are_filled_and_copied_on_the_device(vm: Vm) -> None:
+    pattern = bytes(range(1, 17))
+    reply = vm.run(
+        engine.alloc(1, BUFFER),
+        engine.alloc(2, BUFFER),
+        engine.fill(1, BUFFER - 16, pattern, at=16),
+        engine.copy(2, 1, BUFFER // 2, at=BUFFER // 2, source_at=16),
+        engine.read(2, DATA, BUFFER),
+    )
+    assert (reply.status, reply.op_index) == (engine.OK, 5)
+    assert vm.ring.get(DATA, BUFFER) == bytes(BUFFER // 2) + pattern * (BUFFER // 32)
+
+
+def test_the_binary_of_ptx_can_be_asked_for_and_is_a_cubin(vm: Vm) -> None:
+    assert vm.load(1, VECADD, kind=engine.PTX).status == engine.OK
+    reply = vm.run(engine.query(engine.BINARY, 1, DATA, 1 << 16))
+    assert reply.status == engine.OK
+    binary = vm.ring.get(DATA, reply.out_len)
+    assert binary == cubin(VECADD)
+    assert vm.load(2, binary, kind=engine.CUBIN).status == engine.OK
+
+
+def test_the_arguments_of_a_kernel_are_told_by_their_sizes(vm: Vm) -> None:
+    start_vecadd(vm)
+    reply = vm.run(engine.query(engine.KERNEL_ARGS, 1, DATA, 4 * 128))
+    assert (reply.status, reply.out_len) == (engine.OK, 4 * 128)
+    told = vm.ring.get(DATA, 4 * 128)
+    not_known = 0xFFFFFFFF
+    assert [struct.unpack_from("<II", told, 128 * i) for i in range(4)] == [
+        (not_known, 8), (not_known, 8), (not_known, 8), (0, 4),
+    ]  # fmt: skip
 
 
 def said(worker: Worker) -> str:

@@ -62,7 +62,7 @@ def stain(obj: int, size: int, how: int) -> bytes:
     return engine.copy(obj, 9, size)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [*BACKENDS, "cuda"])
 def test_no_buffer_ever_shows_what_another_held_before(backend: str, short_dir: Path) -> None:
     sizes = itertools.cycle(SIZES)
     canaries = CANARY * (max(SIZES) // len(CANARY) + 1)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fake_cuda import fake_cuda
 from tests.integration import worker_engine as engine
 from tests.integration.worker_engine import Reply, Ring, Unit, Worker
 from vgpud.pocl import find_bundled_pocl
@@ -51,6 +52,9 @@ def environment(backend: str, scratch: Path) -> dict[str, str]:
             pytest.skip("PoCL needs ld (binutils) to build")
         env["VGPU_OPENCL_LIBRARY"] = str(library)
         env["VGPU_CPU_THREADS"] = "1"
+    if backend == "cuda":
+        env["VGPU_CUDA_LIBRARY"] = fake_cuda()
+        env["FAKE_CUDA_ABORT"] = "1"
     return env
 
 
