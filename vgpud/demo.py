@@ -77,7 +77,6 @@ class Stage:
         self._process: subprocess.Popen[bytes] | None = None
         self.config.write_text(
             f'[daemon]\nstate_dir = "{base / "state"}"\nrun_dir = "{base / "run"}"\n'
-            '[device]\nbackend = "opencl"\n'  # what is shown is written in OpenCL C
         )
 
     def socket_of(self, vm: DemoVm, name: str) -> Path:

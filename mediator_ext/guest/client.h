@@ -79,6 +79,9 @@ void report_device(struct report *report, const struct vgpu_device_info *info);
 /** device_type_text() - What an enum vgpu_device_type is called. */
 const char *device_type_text(uint32_t type);
 
+/** device_text_kind() - The enum vgpu_module_kind of the programs, as text, that a device takes. */
+uint32_t device_text_kind(const struct vgpu_device_info *info);
+
 /** text_printable() - Replace in place what is not printable ASCII: it came from elsewhere. */
 void text_printable(char *text);
 

@@ -130,6 +130,14 @@ const char *device_type_text(uint32_t type)
     return type <= VGPU_DEVICE_TYPE_ACCELERATOR ? names[type] : "a device of unknown type";
 }
 
+uint32_t device_text_kind(const struct vgpu_device_info *info)
+{
+    bool takes_opencl_c = info->module_kinds & (1u << VGPU_MODULE_OPENCL_C);
+
+    return !takes_opencl_c && info->module_kinds & (1u << VGPU_MODULE_PTX) ? VGPU_MODULE_PTX
+                                                                           : VGPU_MODULE_OPENCL_C;
+}
+
 void text_printable(char *text)
 {
     for (; *text; text++) {

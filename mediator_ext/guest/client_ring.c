@@ -303,6 +303,7 @@ int ring_build(const struct client_options *options, struct report *report)
     const uint32_t module = (uint32_t)getpid();
     struct vgpu_build_log log = {.room = BUILD_LOG_BYTES};
     struct ring_client client = {0};
+    struct vgpu_device_info info;
     uint64_t start_ns;
     double build_ms;
     size_t bytes;
@@ -321,8 +322,13 @@ int ring_build(const struct client_options *options, struct report *report)
     exit_code = ring_client_open(options, 1, &client, report);
     if (exit_code)
         goto out;
+    rc = vgpu_device_info(client.session, &info);
+    if (rc) {
+        exit_code = report_result(report, rc, "device information");
+        goto out;
+    }
     start_ns = vgpu_now_ns();
-    rc = vgpu_module_load(client.session, module, VGPU_MODULE_OPENCL_C, text, bytes, NULL, &log);
+    rc = vgpu_module_load(client.session, module, device_text_kind(&info), text, bytes, NULL, &log);
     build_ms = (double)(vgpu_now_ns() - start_ns) / 1e6;
     if (rc == VGPU_OK)
         rc = vgpu_module_unload(client.session, module);

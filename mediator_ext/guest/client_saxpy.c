@@ -17,12 +17,43 @@
 #define BUILD_LOG_BYTES (64u * 1024)
 #define FACTOR          2.0f
 
-static const char saxpy_source[] =
+static const char saxpy_opencl_c[] =
     "__kernel void saxpy(const float a, __global const float *x, __global float *y)\n"
     "{\n"
     "    const size_t i = get_global_id(0);\n"
     "    y[i] = a * x[i] + y[i];\n"
     "}\n";
+
+static const char saxpy_ptx[] = ".version 6.0\n"
+                                ".target sm_50\n"
+                                ".address_size 64\n"
+                                ".visible .entry saxpy(\n"
+                                "    .param .f32 a,\n"
+                                "    .param .u64 x,\n"
+                                "    .param .u64 y)\n"
+                                "{\n"
+                                "    .reg .b32 %r<4>;\n"
+                                "    .reg .f32 %f<5>;\n"
+                                "    .reg .b64 %rd<9>;\n"
+                                "    ld.param.f32 %f1, [a];\n"
+                                "    ld.param.u64 %rd1, [x];\n"
+                                "    ld.param.u64 %rd2, [y];\n"
+                                "    mov.u32 %r1, %ctaid.x;\n"
+                                "    mov.u32 %r2, %ntid.x;\n"
+                                "    mov.u32 %r3, %tid.x;\n"
+                                "    cvt.u64.u32 %rd3, %r3;\n"
+                                "    mad.wide.u32 %rd4, %r1, %r2, %rd3;\n"
+                                "    shl.b64 %rd4, %rd4, 2;\n"
+                                "    cvta.to.global.u64 %rd5, %rd1;\n"
+                                "    cvta.to.global.u64 %rd6, %rd2;\n"
+                                "    add.u64 %rd7, %rd5, %rd4;\n"
+                                "    add.u64 %rd8, %rd6, %rd4;\n"
+                                "    ld.global.f32 %f2, [%rd7];\n"
+                                "    ld.global.f32 %f3, [%rd8];\n"
+                                "    fma.rn.f32 %f4, %f1, %f2, %f3;\n"
+                                "    st.global.f32 [%rd8], %f4;\n"
+                                "    ret;\n"
+                                "}\n";
 
 struct saxpy {
     struct vgpu_session *session;
@@ -56,7 +87,9 @@ static float y_at(uint64_t i)
     return (float)(i % 7);
 }
 
-static int build(struct saxpy *saxpy, const char *source, size_t bytes, struct report *report)
+/* @source: of the kind that the device takes; NULL = the one built in */
+static int build(struct saxpy *saxpy, uint32_t kind, const char *source, size_t bytes,
+                 struct report *report)
 {
     struct vgpu_build_log log = {.room = BUILD_LOG_BYTES};
     uint64_t start_ns = vgpu_now_ns();
@@ -65,8 +98,11 @@ static int build(struct saxpy *saxpy, const char *source, size_t bytes, struct r
     log.text = malloc(log.room);
     if (!log.text)
         return report_failed(report, CLIENT_NEGATIVE, "out of memory");
-    rc = vgpu_module_load(saxpy->session, saxpy->module_id, VGPU_MODULE_OPENCL_C, source, bytes,
-                          NULL, &log);
+    if (!source) {
+        source = kind == VGPU_MODULE_PTX ? saxpy_ptx : saxpy_opencl_c;
+        bytes = strlen(source);
+    }
+    rc = vgpu_module_load(saxpy->session, saxpy->module_id, kind, source, bytes, NULL, &log);
     saxpy->build_ms = ms_since(start_ns);
     if (rc) {
         if (rc == VGPU_BUILD_FAILED) {
@@ -230,7 +266,7 @@ static int work(struct saxpy *saxpy, const char *source, size_t bytes, struct re
     report_count(report, "device_type", info.type);
     report_count(report, "elements", saxpy->elements);
     report_count(report, "repeat", saxpy->repeat);
-    rc = build(saxpy, source, bytes, report);
+    rc = build(saxpy, device_text_kind(&info), source, bytes, report);
     if (rc)
         return rc;
     rc = vgpu_kernel_create(saxpy->session, saxpy->kernel_id, saxpy->module_id, "saxpy", NULL);
@@ -263,8 +299,7 @@ int ring_saxpy(const struct client_options *options, struct report *report)
                           .kernel_id = id_base};
     uint64_t start_ns = vgpu_now_ns(), bytes = options->elements * sizeof(float);
     struct ring_client client = {0};
-    const char *source = saxpy_source;
-    size_t source_bytes = sizeof(saxpy_source) - 1;
+    size_t source_bytes = 0;
     char *file = NULL;
     int exit_code;
 
@@ -272,7 +307,6 @@ int ring_saxpy(const struct client_options *options, struct report *report)
         exit_code = file_read(options->source, &file, &source_bytes, report);
         if (exit_code)
             return exit_code;
-        source = file;
     }
     saxpy.x = malloc(bytes);
     saxpy.y = malloc(bytes);
@@ -286,7 +320,7 @@ int ring_saxpy(const struct client_options *options, struct report *report)
     if (exit_code)
         goto out;
     saxpy.session = client.session;
-    exit_code = work(&saxpy, source, source_bytes, report);
+    exit_code = work(&saxpy, file, source_bytes, report);
     if (exit_code != CLIENT_TIMEOUT && exit_code != CLIENT_DETACHED)
         clean(&saxpy);
     if (exit_code)

@@ -6,7 +6,7 @@
  * Work on a stream is done when somebody waits for it, not before, so that who does not wait is found
  * out. Whatever a caller of the real driver must not do is noted as misuse.
  *
- * Kernels are known by name: vgpu_vector_add, vecadd, wild (ends in CUDA_ERROR_ILLEGAL_ADDRESS); others
+ * Kernels are known by name: vgpu_vector_add, vecadd, saxpy, wild (ends in CUDA_ERROR_ILLEGAL_ADDRESS); others
  * do nothing. What parameters they take is read from the PTX, of which a "cubin" here is a copy behind
  * an ELF header.
  *

@@ -64,12 +64,32 @@ static CUresult run_vecadd(const struct fake_work *work)
     return CUDA_SUCCESS;
 }
 
+/* saxpy(a, x, y): as many as there are threads. */
+static CUresult run_saxpy(const struct fake_work *work)
+{
+    uint8_t *x = fake_memory(parameter(work, 1, 8), 4 * work->threads);
+    uint8_t *y = fake_memory(parameter(work, 2, 8), 4 * work->threads);
+    uint32_t bits = (uint32_t)parameter(work, 0, 4);
+    float a, at_x, at_y;
+
+    memcpy(&a, &bits, sizeof(a));
+    for (uint64_t i = 0; x && y && i < work->threads; i++) {
+        memcpy(&at_x, x + 4 * i, sizeof(at_x));
+        memcpy(&at_y, y + 4 * i, sizeof(at_y));
+        at_y += a * at_x;
+        memcpy(y + 4 * i, &at_y, sizeof(at_y));
+    }
+    return x && y ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
+}
+
 static CUresult run_kernel(const struct fake_work *work)
 {
     if (strcmp(work->kernel, "vgpu_vector_add") == 0)
         return run_vector_add(work);
     if (strcmp(work->kernel, "vecadd") == 0)
         return run_vecadd(work);
+    if (strcmp(work->kernel, "saxpy") == 0)
+        return run_saxpy(work);
     return strcmp(work->kernel, "wild") == 0 ? CUDA_ERROR_ILLEGAL_ADDRESS : CUDA_SUCCESS;
 }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import struct
+import subprocess
+from pathlib import Path
 
-from tests.daemon.guests import Guest, wait_ended
+from tests.daemon.guests import VGPU_CLIENT, Guest, wait_ended
 from tests.fake_cuda import VECADD, WILD
 from tests.ring_abi import (
     Completion,
@@ -58,6 +61,34 @@ def test_ptx_is_built_and_computes(cuda_guest: Guest) -> None:
         sums = struct.unpack(f"<{COUNT}I", ring.peek(ring.data_at(2 * DATA), SIZE))
     assert list(sums) == [3 * n for n in numbers]
     assert cuda_guest.live().gpu_time_ns > 0
+
+
+def test_vgpu_client_brings_ptx_along_and_finds_every_element_right(cuda_guest: Guest) -> None:
+    words = [
+        str(VGPU_CLIENT),
+        "--ring",
+        str(cuda_guest.ring_socket),
+        "saxpy",
+        "--repeat=3",
+        "--json",
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["checked"], answer["wrong"]) == (1 << 20, 0)
+
+
+def test_vgpu_client_compiles_a_file_of_ptx_and_shows_what_is_wrong_with_it(
+    cuda_guest: Guest, tmp_path: Path
+) -> None:
+    good, bad = tmp_path / "good.ptx", tmp_path / "bad.ptx"
+    good.write_text(VECADD)
+    bad.write_text("int main;\n")
+    words = [str(VGPU_CLIENT), "--ring", str(cuda_guest.ring_socket), "build"]
+    assert subprocess.run([*words, str(good)], capture_output=True, check=False).returncode == 0
+    done = subprocess.run([*words, str(bad)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Missing .version directive" in done.stdout
 
 
 def test_ptx_is_offered_and_opencl_c_is_not(cuda_guest: Guest) -> None:
