@@ -15,6 +15,7 @@
 #ifndef VGPUD_WORKER_BACKEND_H
 #define VGPUD_WORKER_BACKEND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,6 +46,7 @@ struct backend_settings {
     const char *library; /* path of the runtime's library; NULL = the system's */
     int32_t device;      /* index over all devices of the runtime; -1 = the best one */
     uint32_t threads;    /* of a CPU device; 0 = it chooses */
+    bool builds;         /* build() will be called: what it needs is to be loaded by open() */
 };
 
 struct backend_code {

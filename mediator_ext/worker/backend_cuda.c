@@ -18,6 +18,21 @@ static void cuda_close(struct backend *backend)
     free(backend);
 }
 
+/* The driver loads its compiler with the first link: now, while files can be opened. */
+static int load_compiler(struct backend *backend, char *reason, size_t reason_bytes)
+{
+    CUlinkState link = NULL;
+    CUresult code = backend->cu.LinkCreate(0, NULL, NULL, &link);
+
+    if (code == CUDA_SUCCESS)
+        code = backend->cu.LinkDestroy(link);
+    if (code == CUDA_SUCCESS)
+        return 0;
+    snprintf(reason, reason_bytes, "the CUDA driver cannot compile: %s (%d)",
+             cuda_error_name(&backend->cu, code), code);
+    return -ENODEV;
+}
+
 static int cuda_open(const struct backend_settings *settings, struct backend **backend,
                      char *reason, size_t reason_bytes)
 {
@@ -33,6 +48,8 @@ static int cuda_open(const struct backend_settings *settings, struct backend **b
     error = cuda_load(&made->cu, settings->library, reason, reason_bytes);
     if (!error)
         error = cuda_open_device(made, settings->device, reason, reason_bytes);
+    if (!error && settings->builds)
+        error = load_compiler(made, reason, reason_bytes);
     if (!error) {
         made->params = cuda_params_new(made->cu.FuncGetParamInfo == NULL);
         if (!made->params) {

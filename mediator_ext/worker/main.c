@@ -99,7 +99,8 @@ static const char *parse(int argc, char **argv, struct arguments *arguments)
     arguments->ops = backend ? backend_find(backend) : NULL;
     if (!arguments->ops)
         return "VGPU_BACKEND must be \"null\", \"opencl\" or \"cuda\"";
-    arguments->settings = (struct backend_settings){.device = -1};
+    arguments->settings =
+        (struct backend_settings){.device = -1, .builds = arguments->role != BIND_LAUNCH};
     if (arguments->ops->library_variable)
         arguments->settings.library = getenv(arguments->ops->library_variable);
     if (index && !parse_number(index, 0, 4095, &number))

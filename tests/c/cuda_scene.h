@@ -48,7 +48,8 @@ static inline const char *fake_cuda_path(const char *name)
 
 static inline int scene_open(struct cuda_scene *scene, int32_t device, char *reason, size_t bytes)
 {
-    struct backend_settings settings = {.library = scene->library, .device = device};
+    struct backend_settings settings = {
+        .library = scene->library, .device = device, .builds = true};
 
     return backend_cuda.open(&settings, &scene->backend, reason, bytes);
 }

@@ -14,6 +14,7 @@ static void check_open(struct cuda_scene *scene)
 {
     static const char *const calls[] = {"cuDeviceGetCount", "cuDeviceGet", "cuCtxCreate_v2",
                                         "cuStreamCreate", "cuEventCreate"};
+    struct backend_settings launcher = {.library = scene->library, .device = -1};
     char reason[256];
 
     CASE("whatever fails while a device is opened, nothing is left of it");
@@ -28,6 +29,16 @@ static void check_open(struct cuda_scene *scene)
     CHECK(scene_open(scene, -1, reason, sizeof(reason)) == -ENODEV);
     CHECK(strstr(reason, "an error without a name (304)"));
     CHECK(scene->live() == 0);
+
+    CASE("a driver without its compiler is found out when it is opened, by who builds");
+    scene->fail("cuLinkCreate_v2", CUDA_ERROR_JIT_COMPILER_NOT_FOUND, 0);
+    CHECK(scene_open(scene, -1, reason, sizeof(reason)) == -ENODEV);
+    CHECK(strcmp(reason, "the CUDA driver cannot compile: an error without a name (221)") == 0);
+    CHECK(scene->live() == 0);
+    scene->fail("cuLinkCreate_v2", CUDA_ERROR_JIT_COMPILER_NOT_FOUND, 0);
+    CHECK(backend_cuda.open(&launcher, &scene->backend, reason, sizeof(reason)) == 0);
+    scene->fail("cuLinkCreate_v2", 0, 0);
+    backend_cuda.close(scene->backend);
 
     CASE("a driver that does not start says why, by name and number");
     scene->fail("cuInit", CUDA_ERROR_NO_DEVICE, 0);
