@@ -21,7 +21,9 @@ from tests.daemon.guests import (
     wait_ended,
 )
 from tests.daemon_under_test import ROOT, RunningDaemon, running_vgpud
+from tests.fake_cuda import fake_cuda
 from tests.stub_client import Opcode, WireStatus
+from vgpud.pocl import find_bundled_pocl
 
 REQUESTS = 200
 
@@ -66,6 +68,22 @@ def test_without_a_device_no_worker_is_started_and_little_is_logged() -> None:
         ask_often(guest)
         assert lines_about(guest, "worker") == lines_about(guest, "there is no device")
         assert len(lines_about(guest, "worker")) == 1
+
+
+def test_auto_takes_cuda_where_it_works() -> None:
+    with running_vgpud({"device": {"backend": "auto", "cuda_library": fake_cuda()}}) as daemon:
+        assert device_of(daemon)["backend"] == "cuda"
+
+
+@pytest.mark.skipif(
+    find_bundled_pocl() is None, reason="the package pocl-binary-distribution is not installed"
+)
+def test_auto_takes_opencl_where_cuda_does_not_work_and_the_log_says_why() -> None:
+    broken, pocl = fake_cuda("_broken"), str(find_bundled_pocl())
+    device = {"backend": "auto", "cuda_library": broken, "opencl_library": pocl}
+    with running_vgpud({"device": device}) as daemon:
+        assert device_of(daemon)["backend"] == "opencl"
+        logged(daemon, rf"device: {broken} cannot be used: .* has no cuLinkComplete")
 
 
 @pytest.mark.parametrize("length", [400, 4000])
