@@ -84,8 +84,8 @@ async def find_device(
 def candidates(config: DeviceConfig) -> Iterator[dict[str, str]]:
     """What a worker is to be told to find a device, the best first.
 
-    The order: an NVIDIA device through CUDA, a system's OpenCL, the bundled PoCL. Only what is
-    configured is looked for where something is: a backend that is named, or a library of one.
+    The order: an NVIDIA device through CUDA, a system's OpenCL, the bundled PoCL. A backend that is
+    named is the only one, and so is OpenCL when a library of it is named and none of CUDA is.
     """
     if config.backend == "null":
         yield {"VGPU_BACKEND": "null"}

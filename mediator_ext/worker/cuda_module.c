@@ -62,13 +62,12 @@ static void take_log(struct backend *backend, const struct jit *jit, CUresult co
     bytes = asprintf(&built->log, "%s%s%s%s%s%s", jit->error, line_end(jit->error), jit->info,
                      line_end(jit->info), silent ? cuda_error_name(&backend->cu, code) : "",
                      silent ? "\n" : "");
-    if (bytes <= 0) {
-        if (bytes == 0)
-            free(built->log);
+    if (bytes == 0)
+        free(built->log);
+    if (bytes <= 0)
         built->log = NULL;
-        return;
-    }
-    built->log_bytes = (uint64_t)bytes;
+    else
+        built->log_bytes = (uint64_t)bytes;
 }
 
 static struct backend_verdict refuse(struct backend_built *built, const char *sentence)

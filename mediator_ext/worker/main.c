@@ -9,7 +9,8 @@
  * on the control socket, and exits.
  *
  * Environment: VGPU_BACKEND (null | opencl | cuda), VGPU_OPENCL_LIBRARY, VGPU_CUDA_LIBRARY,
- * VGPU_DEVICE_INDEX, VGPU_CPU_THREADS; for PoCL also POCL_CACHE_DIR or TMPDIR, a directory of this process alone.
+ * VGPU_DEVICE_INDEX, VGPU_CPU_THREADS; for PoCL also POCL_CACHE_DIR or TMPDIR, a directory of this
+ * process alone.
  *
  * Exit status: 0 the other end of the control socket was closed, or the probe succeeded; 2 started
  * wrongly; 3 the device cannot be used, or the bind was refused; 4 the channel made no sense; 5 the
