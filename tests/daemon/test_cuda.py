@@ -28,6 +28,7 @@ from tests.ring_client import RingClient
 
 CODE, LOG, DATA = 0x10000, 0x20000, 0x100000
 OPENCL_C, PTX = 1, 3
+FEATURE_OPENCL_C, FEATURE_PTX = 2, 4
 COUNT = 1024
 SIZE = 4 * COUNT
 
@@ -93,6 +94,8 @@ def test_vgpu_client_compiles_a_file_of_ptx_and_shows_what_is_wrong_with_it(
 
 def test_ptx_is_offered_and_opencl_c_is_not(cuda_guest: Guest) -> None:
     with cuda_guest.ring() as ring:
+        offered = ring.page.features_low
+        assert (offered >> FEATURE_PTX & 1, offered >> FEATURE_OPENCL_C & 1) == (1, 0)
         assert load(ring, 1, "kernel void k() {}", OPENCL_C).status == Status.UNSUPPORTED
 
 
