@@ -20,6 +20,12 @@ static inline void stay_on(int cpu)
     must(sched_setaffinity(0, sizeof(one), &one) == 0, "sched_setaffinity");
 }
 
+/* For a rival that takes turns with the guest in one process: the CPUs it was started on, vgpud's. */
+static inline void go_to_host_cpu(const cpu_set_t *started_on)
+{
+    must(sched_setaffinity(0, sizeof(*started_on), started_on) == 0, "sched_setaffinity");
+}
+
 /* CPUs are counted from 0, numbers here from 1. */
 static inline void go_to_guest_cpu(void)
 {
