@@ -48,7 +48,7 @@ struct vgpu_data_ref {
 
 enum vgpu_address_mode {
     VGPU_ADDRESS_OBJECT = 0, /* obj + off */
-    VGPU_ADDRESS_RAW = 1,    /* off is a raw device address that ALLOC returned; obj is 0 */
+    VGPU_ADDRESS_RAW = 1,    /* off is an address that ALLOC returned; reserved: UNSUPPORTED */
 };
 
 struct vgpu_address {
