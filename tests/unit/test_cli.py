@@ -10,13 +10,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.guards.sources import ROOT
-from tests.unit.admin_under_test import Admin, Ran, admin_of
+from tests.unit.admin_under_test import Admin, Ran
 from tests.unit.control_under_test import UUID_1, UUID_2, UUID_3, RunningControl, running_control
 from vgpud.cli.admin import build_parser
 from vgpud.cli.client import error_from_reply
@@ -28,19 +27,6 @@ from vgpud.model import vm as model_vm
 from vgpud.model.engine import PoolStatus, VmStatus
 from vgpud.model.mediation import Times
 from vgpud.refusals import PoolExists
-
-
-@pytest.fixture
-def admin(capsys: pytest.CaptureFixture[str]) -> Admin:
-    """Runs vgpu-admin in this process."""
-    return admin_of(capsys)
-
-
-@pytest.fixture
-def control(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
-    with running_control(short_dir) as running:
-        monkeypatch.setenv("VGPUD_SOCKET", str(running.socket))
-        yield running
 
 
 def test_pools_are_listed_as_the_contract_has_it(control: RunningControl, admin: Admin) -> None:

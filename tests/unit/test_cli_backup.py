@@ -5,33 +5,22 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.unit.admin_under_test import Admin, admin_of
+from tests.unit.admin_under_test import Admin
 from tests.unit.control_under_test import UUID_1, RunningControl, running_control
 from vgpud.control.authz import RolePolicy
 from vgpud.store.store import Store
 
 
 @pytest.fixture
-def admin(capsys: pytest.CaptureFixture[str]) -> Admin:
-    """Runs vgpu-admin in this process."""
-    return admin_of(capsys)
-
-
-@pytest.fixture
-def control(
-    short_dir: Path, monkeypatch: pytest.MonkeyPatch, admin: Admin
-) -> Iterator[RunningControl]:
+def control(control: RunningControl, admin: Admin) -> RunningControl:
     """A control server with a VM."""
-    with running_control(short_dir) as running:
-        monkeypatch.setenv("VGPUD_SOCKET", str(running.socket))
-        admin("register-vm", f"--vm-uuid={UUID_1}", "--vm-name=trainer")
-        yield running
+    admin("register-vm", f"--vm-uuid={UUID_1}", "--vm-name=trainer")
+    return control
 
 
 def test_a_copy_is_a_database_that_vgpud_can_go_on_with(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from tests.unit.admin_under_test import Admin, Ran, admin_of
-from tests.unit.control_under_test import UUID_1, RunningControl, running_control
+from tests.unit.admin_under_test import Admin, Ran
+from tests.unit.control_under_test import UUID_1, RunningControl
 from vgpud.cli.explain import HOLDS
 from vgpud.model.engine import VmStatus
 from vgpud.model.explanation import Explanation, Hold
@@ -30,21 +28,11 @@ WHY = Explanation(
 
 
 @pytest.fixture
-def admin(capsys: pytest.CaptureFixture[str]) -> Admin:
-    """Runs vgpu-admin in this process."""
-    return admin_of(capsys)
-
-
-@pytest.fixture
-def control(
-    short_dir: Path, monkeypatch: pytest.MonkeyPatch, admin: Admin
-) -> Iterator[RunningControl]:
+def control(control: RunningControl, admin: Admin) -> RunningControl:
     """A control server with a VM that is connected."""
-    with running_control(short_dir) as running:
-        monkeypatch.setenv("VGPUD_SOCKET", str(running.socket))
-        admin("register-vm", THIS, "--vm-name=trainer")
-        running.engine.live[UUID_1] = VmStatus(connected_ring=True)
-        yield running
+    admin("register-vm", THIS, "--vm-name=trainer")
+    control.engine.live[UUID_1] = VmStatus(connected_ring=True)
+    return control
 
 
 def test_it_says_what_holds_a_request_what_is_ahead_and_until_when(

@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.unit.admin_under_test import Admin, admin_of
-from tests.unit.control_under_test import UUID_1, UUID_2, RunningControl, running_control
+from tests.unit.admin_under_test import Admin
+from tests.unit.control_under_test import UUID_1, UUID_2, RunningControl
 from vgpud.cli.admin import COMMANDS
-
-
-@pytest.fixture
-def admin(capsys: pytest.CaptureFixture[str]) -> Admin:
-    """Runs vgpu-admin in this process."""
-    return admin_of(capsys)
-
-
-@pytest.fixture
-def control(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
-    with running_control(short_dir) as running:
-        monkeypatch.setenv("VGPUD_SOCKET", str(running.socket))
-        yield running
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.unit.admin_under_test import Admin, Ran, admin_of
-from tests.unit.control_under_test import UUID_1, UUID_2, RunningControl, running_control
+from tests.unit.admin_under_test import Admin, Ran
+from tests.unit.control_under_test import UUID_1, UUID_2, RunningControl
 from vgpud.model.engine import PoolStatus, VmStatus
 from vgpud.model.mediation import Times
 
@@ -20,35 +18,25 @@ NAME = 'a "b" \\ c'
 
 
 @pytest.fixture
-def admin(capsys: pytest.CaptureFixture[str]) -> Admin:
-    """Runs vgpu-admin in this process."""
-    return admin_of(capsys)
-
-
-@pytest.fixture
-def control(
-    short_dir: Path, monkeypatch: pytest.MonkeyPatch, admin: Admin
-) -> Iterator[RunningControl]:
+def control(control: RunningControl, admin: Admin) -> RunningControl:
     """A control server with a VM that was busy, one that was not, and pool A that was."""
-    with running_control(short_dir) as running:
-        monkeypatch.setenv("VGPUD_SOCKET", str(running.socket))
-        admin("register-vm", THIS, f"--vm-name={NAME}", "--priority=high")
-        admin("register-vm", f"--vm-uuid={UUID_2}", "--pool=B")
-        running.engine.live[UUID_1] = VmStatus(
-            connected_ring=True,
-            queued=2,
-            running=1,
-            submitted=12,
-            completed=9,
-            refused=3,
-            refused_by={"rate": 3},
-            worker_pid=77,
-            gpu_time_ns=1_500_000_000,
-            wait=TIMES,
-            run=TIMES,
-        )
-        running.engine.live_pools["A"] = PoolStatus(completed=9, wait=TIMES)
-        yield running
+    admin("register-vm", THIS, f"--vm-name={NAME}", "--priority=high")
+    admin("register-vm", f"--vm-uuid={UUID_2}", "--pool=B")
+    control.engine.live[UUID_1] = VmStatus(
+        connected_ring=True,
+        queued=2,
+        running=1,
+        submitted=12,
+        completed=9,
+        refused=3,
+        refused_by={"rate": 3},
+        worker_pid=77,
+        gpu_time_ns=1_500_000_000,
+        wait=TIMES,
+        run=TIMES,
+    )
+    control.engine.live_pools["A"] = PoolStatus(completed=9, wait=TIMES)
+    return control
 
 
 Labels = tuple[tuple[str, str], ...]

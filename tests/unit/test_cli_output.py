@@ -8,19 +8,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.guards.sources import ROOT
-from tests.unit.control_under_test import UUID_1, RunningControl, running_control
-
-
-@pytest.fixture
-def control(short_dir: Path) -> Iterator[RunningControl]:
-    with running_control(short_dir) as running:
-        yield running
+from tests.unit.control_under_test import UUID_1, RunningControl
 
 
 def vgpu_admin(

@@ -5,29 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pwd
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.unit.admin_under_test import Admin, Ran, admin_of
+from tests.unit.admin_under_test import Admin, Ran
 from tests.unit.control_under_test import UUID_1, RunningControl, running_control
 from vgpud.control.authz import RolePolicy
 from vgpud.errors import ConfigError
-
-
-@pytest.fixture
-def admin(capsys: pytest.CaptureFixture[str]) -> Admin:
-    """Runs vgpu-admin in this process."""
-    return admin_of(capsys)
-
-
-@pytest.fixture
-def control(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
-    with running_control(short_dir) as running:
-        monkeypatch.setenv("VGPUD_SOCKET", str(running.socket))
-        yield running
-
 
 # --- audit ----------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,6 @@ from vgpud.control.handlers import trace as handlers_trace
 from vgpud.model.trace import RequestOutcome, RequestStatus, TraceBatch
 
 FOLLOW = ("trace", "--follow")
-
-
-@pytest.fixture
-def control(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningControl]:
-    with running_control(short_dir) as running:
-        monkeypatch.setenv("VGPUD_SOCKET", str(running.socket))
-        yield running
 
 
 def started(*words: str) -> subprocess.Popen[str]:

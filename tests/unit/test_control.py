@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,6 @@ from vgpud.store.store import AuditOutcome
 
 NOBODY = RolePolicy(frozenset())
 ADMIN = "org.vgpud.admin"
-
-
-@pytest.fixture
-def control(short_dir: Path) -> Iterator[RunningControl]:
-    with running_control(short_dir) as running:
-        yield running
 
 
 # --- Answers --------------------------------------------------------------------------------------

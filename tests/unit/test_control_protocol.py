@@ -8,7 +8,6 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,6 @@ from tests.unit.control_under_test import (
 from vgpud.errors import ControlError
 
 ADMIN = "org.vgpud.admin"
-
-
-@pytest.fixture
-def control(short_dir: Path) -> Iterator[RunningControl]:
-    with running_control(short_dir) as running:
-        yield running
 
 
 # --- The Varlink layer ----------------------------------------------------------------------------

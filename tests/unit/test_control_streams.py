@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,6 @@ from vgpud.model.trace import TraceBatch
 from vgpud.store.store import AuditOutcome
 
 ADMIN = "org.vgpud.admin"
-
-
-@pytest.fixture
-def control(short_dir: Path) -> Iterator[RunningControl]:
-    with running_control(short_dir) as running:
-        yield running
 
 
 def following(**parameters: Any) -> bytes:

@@ -6,12 +6,11 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.unit.admin_under_test import Admin, Ran, admin_of
+from tests.unit.admin_under_test import Admin, Ran
 from tests.unit.control_under_test import UUID_1, UUID_2, RunningControl, running_control
 from vgpud.cli import limits as cli_limits
 from vgpud.cli.admin import build_parser
@@ -29,21 +28,11 @@ THIS = f"--vm-uuid={UUID_1}"
 
 
 @pytest.fixture
-def admin(capsys: pytest.CaptureFixture[str]) -> Admin:
-    """Runs vgpu-admin in this process."""
-    return admin_of(capsys)
-
-
-@pytest.fixture
-def control(
-    short_dir: Path, monkeypatch: pytest.MonkeyPatch, admin: Admin
-) -> Iterator[RunningControl]:
+def control(control: RunningControl, admin: Admin) -> RunningControl:
     """A control server with two VMs."""
-    with running_control(short_dir) as running:
-        monkeypatch.setenv("VGPUD_SOCKET", str(running.socket))
-        admin("register-vm", THIS, "--vm-name=trainer")
-        admin("register-vm", f"--vm-uuid={UUID_2}", "--pool=B")
-        yield running
+    admin("register-vm", THIS, "--vm-name=trainer")
+    admin("register-vm", f"--vm-uuid={UUID_2}", "--pool=B")
+    return control
 
 
 # --- Rules ----------------------------------------------------------------------------------------

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.unit.admin_under_test import Admin, Ran, admin_of
-from tests.unit.control_under_test import UUID_1, UUID_2, RunningControl, running_control
+from tests.unit.admin_under_test import Admin, Ran
+from tests.unit.control_under_test import UUID_1, UUID_2, RunningControl
 from vgpud.model.pool import Pool
 from vgpud.model.priority import Priority
 from vgpud.model.vm import VM_ID_MAX, Vm
@@ -25,22 +23,12 @@ THIS = f"--vm-uuid={UUID_1}"
 
 
 @pytest.fixture
-def admin(capsys: pytest.CaptureFixture[str]) -> Admin:
-    """Runs vgpu-admin in this process."""
-    return admin_of(capsys)
-
-
-@pytest.fixture
-def control(
-    short_dir: Path, monkeypatch: pytest.MonkeyPatch, admin: Admin
-) -> Iterator[RunningControl]:
+def control(control: RunningControl, admin: Admin) -> RunningControl:
     """A control server with a VM in pool A, one in pool B, and an empty pool C."""
-    with running_control(short_dir) as running:
-        monkeypatch.setenv("VGPUD_SOCKET", str(running.socket))
-        admin("create-pool", "--pool-id=C")
-        admin("register-vm", THIS, "--vm-name=trainer")
-        admin("register-vm", f"--vm-uuid={UUID_2}", "--pool=B")
-        yield running
+    admin("create-pool", "--pool-id=C")
+    admin("register-vm", THIS, "--vm-name=trainer")
+    admin("register-vm", f"--vm-uuid={UUID_2}", "--pool=B")
+    return control
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
