@@ -3,54 +3,13 @@
  *
  * Theory of operation
  *
- * An idle build worker keeps a process, and whatever its compiler left in its scratch directory, for
- * nothing. Only the reactor can say that one is idle: between a look from outside and a kill, a unit
- * could be sent to it. So the engine lets go of it in one step, and the control plane ends it after
- * that; the next build wants a fresh one.
- *
  * A build whose client has left is nobody's any more, and cannot be stopped but with its worker. It
  * goes on as long as nobody waits for its place, since what it makes may still be asked for again; as
  * soon as somebody does (another VM where all max_builds places are taken, or its own VM, which builds
  * one thing at a time and keeps the order of its streams), the worker is given up. That is not a
  * fault: to leave is everybody's right.
  */
-#include <errno.h>
-
 #include "engine.h"
-#include "tenants.h"
-
-struct dismissal {
-    uint32_t handle;
-    int lane;
-};
-
-static bool is_idle(struct vm *vm, const struct worker_link *link)
-{
-    replies_take(vm, &vm->link[MEDIATOR_BUILD]);
-    return worker_link_usable(link) && link->in_flight == 0 &&
-           vm->sched.party[SCHED_BUILD].ready_count == 0;
-}
-
-static int call_dismiss(struct mediator *m, void *argument)
-{
-    const struct dismissal *call = argument;
-    struct vm *vm = tenants_vm(m, call->handle);
-
-    if (!vm)
-        return -ENOENT;
-    if (!vm->link[MEDIATOR_BUILD].channel || !is_idle(vm, &vm->link[MEDIATOR_BUILD]))
-        return 0;
-    workers_gone(vm, MEDIATOR_BUILD, false, 0);
-    return 1;
-}
-
-int mediator_worker_dismiss(struct mediator *m, uint32_t handle, int lane)
-{
-    struct dismissal call = {handle, lane};
-
-    /* A launch worker has its VM's objects: it is never idle enough. */
-    return lane == MEDIATOR_BUILD ? control_call(&m->control, call_dismiss, &call) : -EINVAL;
-}
 
 /** builders_doom() - Give up a VM's build worker, if there is one; it is nobody's fault */
 void builders_doom(struct vm *vm)

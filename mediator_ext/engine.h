@@ -2,7 +2,7 @@
  * engine.h - The engine's own structures, shared by its parts
  *
  * Included by mediator.c, calls.c, tenants.c, request.c, admission.c, faults.c, quarantine.c,
- * executor.c, replies.c, workers.c, builders.c, own_limits.c, queue_timeout.c, completion.c,
+ * executor.c, replies.c, workers.c, dismiss.c, builders.c, own_limits.c, queue_timeout.c, completion.c,
  * timelines.c, urgent.c, recover.c, held_connections.c, account.c, snapshot.c, trace.c, recording.c,
  * explain.c and nobody else. All of it belongs to the reactor thread, but for `events`
  * (event_ring.h), `recorder` (recorder.h) and `control` (control.h), which say themselves who may
@@ -263,6 +263,9 @@ void workers_refused(struct vm *vm, enum mediator_lane lane, uint32_t retry_us);
 /* own_limits.c */
 void own_limits_note(struct request *r);
 void own_limits_check(struct mediator *m, uint64_t now_ns);
+
+/* dismiss.c */
+bool dismissal_possible(const struct vm *vm, enum mediator_lane lane);
 
 /* builders.c */
 void builders_doom(struct vm *vm);

@@ -127,6 +127,7 @@ uint64_t executor_settle(struct request *r, uint64_t now_ns)
         device_give_back(m, now_ns);
     }
     cost_ns = now_ns - since_ns;
+    link_for(vm, r->unit.picked_lane)->used_ns = now_ns;
     r->done_ns = now_ns;
     account_charged(r, cost_ns);
     r->slot->ran_ns += cost_ns;

@@ -138,9 +138,11 @@ struct mediator_vm_stats {
     uint32_t ring_connected;
     int32_t worker_pid[2]; /* by enum mediator_lane; 0 = none */
     uint32_t worker_id[2];
-    uint32_t worker_wanted[2]; /* there is work and nobody to do it */
-    uint32_t worker_doomed[2]; /* it broke the rules or took too long: kill it */
-    uint32_t vm;               /* handle */
+    uint32_t worker_wanted[2];  /* there is work and nobody to do it */
+    uint32_t worker_doomed[2];  /* it broke the rules or took too long: kill it */
+    uint32_t worker_spare[2];   /* it has nothing to do, and by its word holds no object */
+    uint64_t worker_used_ns[2]; /* when it last answered, CLOCK_MONOTONIC; 0 = not yet */
+    uint32_t vm;                /* handle */
     uint32_t pool_id;
     uint64_t refused_by[MEDIATOR_REFUSAL_COUNT];
     uint32_t fault_points; /* of this moment, rounded up */
@@ -355,8 +357,8 @@ int mediator_worker_attach(struct mediator *m, uint32_t handle, int lane,
 /* @crashed: it died by itself, which is this VM's fault; @detail is reported with the fault. */
 int mediator_worker_gone(struct mediator *m, uint32_t handle, int lane, int crashed,
                          uint64_t detail);
-/* Let go of a build worker that has nothing to do, before it is ended. Return: 1 it is let go of, 0 it
- * has work, or is not there. */
+/* Let go of a worker that has nothing to do, and of a launch worker only if it holds no object, before
+ * it is ended. Return: 1 it is let go of, 0 it is needed, or not there. */
 int mediator_worker_dismiss(struct mediator *m, uint32_t handle, int lane);
 /* No worker can be had: what waits for one is answered with an error, retry after @retry_us. */
 int mediator_worker_refused(struct mediator *m, uint32_t handle, int lane, uint32_t retry_us);

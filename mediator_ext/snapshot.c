@@ -50,6 +50,8 @@ static void copy_vm(const struct vm *vm, struct vm_copy *copy)
         out->worker_id[lane] = link->journal->worker_id;
         out->worker_wanted[lane] = link->wanted;
         out->worker_doomed[lane] = link->doomed;
+        out->worker_spare[lane] = dismissal_possible(vm, (enum mediator_lane)lane);
+        out->worker_used_ns[lane] = link->used_ns;
     }
 }
 

@@ -3,8 +3,10 @@
  *
  * A worker is started by vgpu-spawn with one descriptor: its control socket (SOCK_SEQPACKET, fd 3),
  * whose other end vgpud holds. vgpud binds it to a VM by one struct worker_bind with descriptors;
- * the worker answers with one struct worker_ready. Nothing else is said there; when the other end
- * is closed by everybody who held it, the worker exits, also in the middle of a kernel.
+ * the worker answers with one struct worker_ready. Before that it may be asked to stand by (struct
+ * worker_stand_by, no descriptors): it answers with a struct worker_ready without a device as soon as
+ * it could be bound and be at work at once. Nothing else is said there; when the other end is closed
+ * by everybody who held it, the worker exits, also in the middle of a kernel.
  *
  * Work goes through the channel: a sealed memfd of WORKER_CHANNEL_BYTES, two single-producer rings.
  * Indices run freely; each side writes its own page only. Neither side trusts what the other wrote:
@@ -30,6 +32,11 @@
  *
  * Objects belong to a generation, as a device's state ends with its reset: when a command of
  * another generation arrives, the launch worker first drops every object that it has.
+ *
+ * A launch worker says in `objects`, before each reply, how many buffers, modules and kernels it holds,
+ * launches counted that nobody has waited for, plus one; 0 is no word. Who says 1 can be ended without a
+ * loss to its VM, and may be when another one needs its place. That is all that is concluded: whoever
+ * says something else than is so deprives himself.
  *
  * The build worker hands what it made to the launch worker over the exchange, a SOCK_SEQPACKET pair
  * between the two: struct worker_built with one sealed memfd (the log, then the binary). It replies
@@ -111,7 +118,7 @@ struct worker_worker_page {
     uint32_t unit_head;
     uint32_t reply_tail;
     uint32_t worker_sleeps;
-    uint32_t reserved;
+    uint32_t objects; /* see below */
 };
 
 struct worker_channel {
@@ -136,6 +143,11 @@ enum worker_bind_fd {
     WORKER_BIND_RING = 2,     /* the VM's shared memory; the worker maps the data slices only */
     WORKER_BIND_EXCHANGE = 3,
     WORKER_BIND_FDS = 4
+};
+
+struct worker_stand_by {
+    uint32_t magic;
+    uint32_t version;
 };
 
 struct worker_bind {
@@ -173,6 +185,7 @@ struct worker_built {
 
 _Static_assert(sizeof(struct worker_unit) == 128, "worker unit");
 _Static_assert(sizeof(struct worker_reply) == 64, "worker reply");
+_Static_assert(sizeof(struct worker_stand_by) == 8, "worker stand by");
 _Static_assert(sizeof(struct worker_bind) == 56, "worker bind");
 _Static_assert(sizeof(struct worker_ready) == 272 + sizeof(struct vgpu_device_info),
                "worker ready");

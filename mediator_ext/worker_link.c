@@ -29,13 +29,20 @@ static void wake_worker(struct worker_channel *channel)
     syscall(SYS_futex, &channel->engine.unit_tail, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
+/* Has this worker had units, of an engine that knew it? */
+static bool has_served(const struct worker_channel *channel)
+{
+    return __atomic_load_n(&channel->worker.unit_head, __ATOMIC_RELAXED) ||
+           __atomic_load_n(&channel->worker.reply_tail, __ATOMIC_RELAXED);
+}
+
 /**
  * worker_link_attach() - Use a worker's channel
  * @worker: its channel and doorbell are consumed on success
  * @ready: called when the doorbell rings
  *
  * A worker that the journal knows is taken over with all that it has; another one starts from nothing,
- * and then there must be no units out.
+ * and then there must be no units out. One that the engine has let go of is never taken back.
  *
  * Return: 0, or a negative errno
  */
@@ -59,6 +66,10 @@ int worker_link_attach(struct worker_link *link, struct reactor *reactor,
         mmap(NULL, WORKER_CHANNEL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, worker->channel, 0);
     if (channel == MAP_FAILED)
         return -errno;
+    if (link->journal->worker_id != worker->worker_id && has_served(channel)) {
+        munmap(channel, WORKER_CHANNEL_BYTES);
+        return -ESTALE;
+    }
     rc = reactor_watch(reactor, &link->doorbell, worker->doorbell, EPOLLIN | EPOLLET, ready);
     if (rc) {
         munmap(channel, WORKER_CHANNEL_BYTES);
@@ -77,6 +88,7 @@ int worker_link_attach(struct worker_link *link, struct reactor *reactor,
     }
     link->channel = channel;
     link->pid = worker->pid;
+    link->used_ns = 0;
     link->wanted = link->doomed = link->timed_out = false;
     link->published = true;
     __atomic_store_n(&channel->engine.reply_head, link->journal->reply_head, __ATOMIC_RELEASE);
@@ -178,6 +190,12 @@ void worker_link_let_spin(struct worker_link *link, uint32_t spin_us)
 {
     if (link->channel)
         __atomic_store_n(&link->channel->engine.spin_us, spin_us, __ATOMIC_RELAXED);
+}
+
+/** worker_link_holds_nothing() - Does a launch worker say that it holds nothing of its VM? */
+bool worker_link_holds_nothing(const struct worker_link *link)
+{
+    return link->channel && __atomic_load_n(&link->channel->worker.objects, __ATOMIC_ACQUIRE) == 1;
 }
 
 /** worker_link_sleep() - Ask for the doorbell. Return: false = something is there already */

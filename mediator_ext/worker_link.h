@@ -27,6 +27,7 @@ struct worker_link {
     bool adopted;   /* its last reply may have been dealt with by the last engine */
     bool published; /* units were put since the last wake */
     int32_t pid;
+    uint64_t used_ns; /* when it last answered; 0 = not yet, or not this engine */
     uint32_t in_flight;
     uint32_t slot[WORKER_RING_ENTRIES]; /* of the unit at that index */
 };
@@ -45,6 +46,8 @@ void worker_link_consume(struct worker_link *link);
 /* Ask for the doorbell. Return: false = something is there already */
 bool worker_link_answered(const struct worker_link *link);
 void worker_link_let_spin(struct worker_link *link, uint32_t spin_us);
+/* Does a launch worker say that it holds nothing of its VM? */
+bool worker_link_holds_nothing(const struct worker_link *link);
 bool worker_link_sleep(struct worker_link *link);
 
 #endif

@@ -90,6 +90,8 @@ class SpawnerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     start_timeout_ms: TimeoutMs = 10_000
     request_timeout_ms: TimeoutMs = 10_000
     build_idle_ms: TimeoutMs = 30_000
+    launch_idle_ms: TimeoutMs = 600_000
+    standby: Annotated[int, Meta(ge=0, le=1)] = 1
 
     def __post_init__(self) -> None:
         for name in ("socket", "binary", "worker_binary"):

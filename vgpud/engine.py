@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from vgpud.client_news import log_client_news
 from vgpud.config import Config
 from vgpud.descriptors import DescriptorBudget
-from vgpud.engine_limits import limits_of
+from vgpud.engine_limits import limits_of, workforce_config
 from vgpud.engine_status import pool_statuses, vm_status
 from vgpud.errors import EngineError, SpawnerError
 from vgpud.fault_words import as_quarantine
@@ -32,7 +32,7 @@ from vgpud.spawner import HeldEntry, Spawner, close_fds, isolation_gaps
 from vgpud.trace_feed import TraceFeed
 from vgpud.vm_files import VmFiles, VmFileSizes
 from vgpud.worker_process import Tenant
-from vgpud.workforce import Workforce, WorkforceConfig
+from vgpud.workforce import Workforce
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +75,7 @@ class HostEngine:
         self._workforce = Workforce(
             spawner,
             mediator,
-            WorkforceConfig(
-                settings=device.settings,
-                memory_bytes=config.device.vm_memory_bytes,
-                max_vms=config.spawner.max_workers,
-                start_timeout_s=config.spawner.start_timeout_ms / 1000,
-                build_idle_s=config.spawner.build_idle_ms / 1000,
-            ),
+            workforce_config(config, device.settings),
             self._tenant_empty,
         )
         self._trace = TraceFeed(mediator)
@@ -149,6 +143,7 @@ class HostEngine:
         loop.remove_reader(self._mediator.event_fd())
         self._spawner.silence()
         self._running = False
+        self._workforce.close()
         self._mediator.close()
         for entry in self._entries.values():
             entry.tenant.close()
@@ -156,11 +151,7 @@ class HostEngine:
     def reload(self, config: Config) -> None:
         """Take over the limits that can change while running."""
         self._mediator.set_limits(limits_of(config))
-        self._workforce.reload(
-            memory_bytes=config.device.vm_memory_bytes,
-            start_timeout_s=config.spawner.start_timeout_ms / 1000,
-            build_idle_s=config.spawner.build_idle_ms / 1000,
-        )
+        self._workforce.reload(workforce_config(config, self._device.settings))
         self._config = config
         self.use_device(self._device)
 

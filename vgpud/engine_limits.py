@@ -1,9 +1,13 @@
-"""From the configuration to the limits that the C engine keeps to; no I/O."""
+"""From the configuration to the limits that the C engine, and its workers, keep to; no I/O."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vgpud.config import Config
+from vgpud.mediator import Lane
 from vgpud.model.mediation import EngineLimits, PriorityScope
+from vgpud.workforce import WorkforceConfig
 
 
 def limits_of(config: Config) -> EngineLimits:
@@ -23,4 +27,19 @@ def limits_of(config: Config) -> EngineLimits:
         fault_threshold=config.faults.threshold,
         fault_half_life_ms=config.faults.half_life_ms,
         trace_entries=config.trace.entries,
+    )
+
+
+def workforce_config(config: Config, settings: Mapping[str, str]) -> WorkforceConfig:
+    """What of the configuration holds for workers, which use the device that `settings` name."""
+    return WorkforceConfig(
+        settings=settings,
+        memory_bytes=config.device.vm_memory_bytes,
+        max_vms=config.spawner.max_workers,
+        start_timeout_s=config.spawner.start_timeout_ms / 1000,
+        idle_s={
+            Lane.LAUNCH: config.spawner.launch_idle_ms / 1000,
+            Lane.BUILD: config.spawner.build_idle_ms / 1000,
+        },
+        standby=bool(config.spawner.standby),
     )

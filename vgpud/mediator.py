@@ -260,7 +260,7 @@ class Mediator:
         )
 
     def dismiss_worker(self, handle: int, lane: Lane) -> bool:
-        """Let go of an idle build worker, which is then to be ended; False while it has work."""
+        """Let go of an idle worker, which is then to be ended; False while it is needed."""
         rc = lib.mediator_worker_dismiss(self._m, handle, lane)
         return _check(rc, f"let go of a worker of VM {handle}") == 1
 

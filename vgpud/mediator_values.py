@@ -38,7 +38,12 @@ def vm_counters_of(c: Any) -> VmCounters:
     """Of a struct mediator_vm_stats."""
     launch, build = (
         LaneStatus(
-            c.worker_pid[i], c.worker_id[i], bool(c.worker_wanted[i]), bool(c.worker_doomed[i])
+            pid=c.worker_pid[i],
+            worker_id=c.worker_id[i],
+            wanted=bool(c.worker_wanted[i]),
+            doomed=bool(c.worker_doomed[i]),
+            spare=bool(c.worker_spare[i]),
+            used_ns=c.worker_used_ns[i],
         )
         for i in range(2)
     )

@@ -7,12 +7,15 @@ an entry that describes nobody any more, or a process that nobody has a use for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vgpud.mediator import Lane
+from vgpud.mediator import Lane, Mediator
 from vgpud.spawner import HeldEntry, Role, WorkerEntry
-from vgpud.worker_process import HELD_FDS, ROLE_OF, parse_worker_key
+from vgpud.worker_process import HELD_FDS, ROLE_OF, Tenant, lane_of, parse_worker_key
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,26 @@ class Estate:
     heirs: tuple[Heir, ...]
     stale: tuple[HeldEntry, ...]
     orphans: tuple[WorkerEntry, ...]
+
+
+def journal_of(mediator: Mediator, tenants: Iterable[Tenant]) -> dict[tuple[str, Lane], int]:
+    """By VM and lane the worker that the engine last had, 0 for none."""
+    return {
+        (tenant.vm_uuid, lane): lane_of(counters, lane).worker_id
+        for tenant in tenants
+        for counters in [mediator.vm_counters(tenant.handle)]
+        for lane in Lane
+    }
+
+
+def settle_lost(mediator: Mediator, tenants: Sequence[Tenant]) -> None:
+    """Workers that ended while no vgpud was there: the journal still knows them."""
+    by_uuid = {tenant.vm_uuid: tenant for tenant in tenants}
+    for (vm_uuid, lane), worker_id in journal_of(mediator, tenants).items():
+        tenant = by_uuid[vm_uuid]
+        if worker_id and lane not in tenant.workers:
+            log.error("VM %s: its %s worker ended while vgpud was away", vm_uuid, lane.name.lower())
+            mediator.worker_gone(tenant.handle, lane, crashed=True)
 
 
 def sort_out(

@@ -1,5 +1,5 @@
 """What vgpud and a worker say to each other on the control socket, as mediator_ext/worker_channel.h
-has it: one bind with descriptors, one answer."""
+has it: one bind with descriptors, one answer; for a standby a question and an answer before."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vgpud.spawner import Role
 MAGIC = 0x4B525756
 VERSION = 1
 
+STAND_BY_LAYOUT = struct.Struct("<2I")
 BIND_LAYOUT = struct.Struct("<4I5Q")
 READY_LAYOUT = struct.Struct("<IIiI256s")
 DEVICE_LAYOUT = struct.Struct("<II96s48s48s16s5Q4I")
@@ -50,6 +51,11 @@ def device_status(device: bytes) -> DeviceStatus:
         compute_units=fields[11],
         ready=True,
     )
+
+
+def pack_stand_by() -> bytes:
+    """The message that asks a worker to say when it waits to be bound."""
+    return STAND_BY_LAYOUT.pack(MAGIC, VERSION)
 
 
 def pack_bind(role: Role, layout: RingLayout, memory_bytes: int) -> bytes:

@@ -59,7 +59,6 @@ class Tenant:
     vm_uuid: str
     ring: int
     """Its shared memory, owned here: what workers map."""
-    slot: int = -1
     workers: dict[Lane, Worker] = field(default_factory=dict)
     retired: bool = False
     hold_off: dict[Lane, HoldOff] = field(
@@ -87,11 +86,16 @@ class Worker:
     doorbell: int
     exchange: int
     """The build worker's end of the pair between both; -1 for the build worker itself."""
+    slot: int
     phase: Phase = Phase.STARTING
     timer: asyncio.TimerHandle | None = None
     """While it starts, for its answer; for a build worker after that, until it counts as idle."""
     is_held: bool = False
     """The spawner has been asked to keep `held()` under `key`."""
+    was_standby: bool = False
+    """It was started for nobody in particular."""
+    stands_by_due: bool = False
+    """It was asked to stand by, and has yet to answer that before it answers the bind."""
     failed: bool = False
     """It is of no use, by its own doing: the next one is not started at once."""
 

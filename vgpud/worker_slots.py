@@ -1,7 +1,8 @@
-"""The slots of workers: a VM with workers has one, which decides the uids that they run as."""
+"""The slots of workers: each decides the uids that its launch and its build worker run as."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from vgpud.errors import EngineError
@@ -12,7 +13,7 @@ class NoSlotError(EngineError):
 
 
 class WorkerSlots:
-    """Which of a number of slots are taken, by VMs and by workers that no VM has.
+    """Which of a number of slots are taken, and by how many workers each.
 
     A slot is free once the spawner has reported the end of all that ran in it, not before: a new
     worker would be refused its uid.
@@ -20,7 +21,7 @@ class WorkerSlots:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._taken: set[int] = set()
+        self._taken: Counter[int] = Counter()
         self._of_orphans: dict[int, int] = {}
 
     @property
@@ -30,16 +31,23 @@ class WorkerSlots:
 
     def free(self) -> Iterator[int]:
         """Those that can be had, the lowest first."""
-        taken = self._taken.union(self._of_orphans.values())
+        taken = self._taken.keys() | self._of_orphans.values()
         return (slot for slot in range(self._count) if slot not in taken)
 
+    @property
+    def any_orphans(self) -> bool:
+        """Whether a slot will be free soon, without anybody's doing."""
+        return bool(self._of_orphans)
+
     def take(self, slot: int) -> None:
-        """A VM has it from now on."""
-        self._taken.add(slot)
+        """One more worker has it from now on."""
+        self._taken[slot] += 1
 
     def release(self, slot: int) -> None:
-        """The VM that had it has no worker any more."""
-        self._taken.discard(slot)
+        """A worker that had it has ended."""
+        self._taken[slot] -= 1
+        if self._taken[slot] <= 0:
+            del self._taken[slot]
 
     def leave_to(self, orphans: Iterable[tuple[int, int]]) -> None:
         """Worker ids and slots of workers that are ending and belong to no VM."""

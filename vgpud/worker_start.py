@@ -1,7 +1,7 @@
 """How a worker comes to be: a process of the spawner, bound to a VM by passing descriptors.
 
-The bind is sent before the worker has opened its device; its one answer on the control socket says
-whether it is ready, or why not.
+The bind may be sent before the worker has opened its device; its one answer on the control socket
+says whether it is ready, or why not.
 """
 
 from __future__ import annotations
@@ -30,50 +30,87 @@ class WorkerTerms:
     memory_bytes: int
 
 
-def start_worker(
-    spawner: Spawner, mediator: Mediator, tenant: Tenant, lane: Lane, slot: int, terms: WorkerTerms
-) -> Worker:
-    """Spawn a worker and bind it; its answer is awaited by the caller.
+@dataclass(frozen=True)
+class Recruit:
+    """A worker process that no VM has yet. `control` ends it when it is closed."""
 
-    Raises OSError, EngineError or SpawnerError with nothing left open. A build worker needs the
-    VM's launch worker.
-    """
+    worker_id: int
+    pid: int
+    uid: int
+    slot: int
+    control: socket.socket
+
+
+def spawn_recruit(
+    spawner: Spawner, lane: Lane, slot: int, settings: Mapping[str, str], label: str
+) -> Recruit:
+    """Start a process that waits to be bound. Raises OSError or SpawnerError."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    opened: list[int] = []
     try:
         with theirs:
-            process = spawner.spawn_worker(
-                ROLE_OF[lane], slot, theirs, terms.settings, tenant.vm_uuid
-            )
+            process = spawner.spawn_worker(ROLE_OF[lane], slot, theirs, settings, label)
         os.close(process.pidfd)
-        channel = sealed_memfd(f"vgpud-channel-{process.worker_id}", channel_bytes())
+    except BaseException:
+        ours.close()
+        raise
+    ours.setblocking(False)
+    return Recruit(process.worker_id, process.pid, process.uid, slot, ours)
+
+
+def bind_recruit(
+    mediator: Mediator, tenant: Tenant, lane: Lane, recruit: Recruit, memory_bytes: int
+) -> Worker:
+    """Make a recruit a VM's worker; its answer is awaited by the caller.
+
+    Raises OSError or EngineError; then the recruit ends, and nothing is left open. A build worker
+    needs the VM's launch worker.
+    """
+    opened: list[int] = []
+    try:
+        channel = sealed_memfd(f"vgpud-channel-{recruit.worker_id}", channel_bytes())
         opened.append(channel)
         bell = doorbell()
         opened.append(bell)
         exchange_here, exchange_there = _exchange(tenant, lane)
         opened.append(exchange_here)
-        bind = pack_bind(ROLE_OF[lane], mediator.vm_layout(tenant.handle), terms.memory_bytes)
+        bind = pack_bind(ROLE_OF[lane], mediator.vm_layout(tenant.handle), memory_bytes)
         with exchange_there:
             fds = [channel, bell, tenant.ring, exchange_there.fileno()]
-            socket.send_fds(ours, [bind], fds)
+            socket.send_fds(recruit.control, [bind], fds)
     except BaseException:
-        # The worker, if there is one, ends when its control socket does.
-        ours.close()
+        recruit.control.close()
         close_fds(fd for fd in opened if fd >= 0)
         raise
-    ours.setblocking(False)
-    worker = Worker(
-        tenant, lane, process.worker_id, process.pid, ours, channel, bell, exchange_here
+    return Worker(
+        tenant,
+        lane,
+        recruit.worker_id,
+        recruit.pid,
+        recruit.control,
+        channel,
+        bell,
+        exchange_here,
+        recruit.slot,
     )
-    log.info("VM %s: %s started (pid %d, uid %d)", tenant.vm_uuid, worker, process.pid, process.uid)
-    return worker
 
 
-def take_answer(worker: Worker) -> None:
-    """Read the worker's answer, which is there. Raises OSError, or EngineError if it is no yes."""
-    ready = unpack_ready(worker.control.recv(READY_BYTES + 1))
+def take_answer(control: socket.socket) -> None:
+    """Read a worker's answer, which is there. Raises OSError, or EngineError if it is no yes."""
+    ready = unpack_ready(control.recv(READY_BYTES + 1))
     if ready.error_number:
         raise EngineError(f"{ready.reason} ({os.strerror(ready.error_number)})")
+
+
+def attach_worker(mediator: Mediator, worker: Worker) -> None:
+    """Have the engine use a worker that is ready. Raises EngineError or OSError."""
+    mediator.attach_worker(
+        worker.tenant.handle,
+        worker.lane,
+        worker.worker_id,
+        worker.pid,
+        os.dup(worker.channel),
+        os.dup(worker.doorbell),
+    )
 
 
 def _exchange(tenant: Tenant, lane: Lane) -> tuple[int, socket.socket]:

@@ -11,8 +11,9 @@ until then its uid and its slot are not free. A worker that a predecessor starte
 all that it has in hand.
 
 What cannot be had is refused at once, so that nobody waits for it: while there is no device, while
-all slots are taken, and for a while after a worker that came to nothing. A build worker that has
-had nothing to do for a while is ended; a launch worker never, as it has its VM's objects.
+all slots are needed, and for a while after a worker that came to nothing. A worker that has had
+nothing to do for a while is ended, a launch worker only if it holds no object of its VM; and such a
+one makes room at once for a VM that needs a slot, which waits meanwhile.
 
 When the spawner is lost nothing is refused and nobody is blamed: vgpud is about to end, and the
 next one goes on with what is queued.
@@ -23,14 +24,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vgpud.build_idleness import BuildIdleness
 from vgpud.errors import EngineError, SpawnerError
+from vgpud.eviction import Eviction
 from vgpud.mediator import Lane, Mediator
+from vgpud.recruiter import Recruiter
+from vgpud.room import Room
 from vgpud.spawner import (
     HeldEntry,
     Spawner,
@@ -40,7 +42,9 @@ from vgpud.spawner import (
     WorkerExit,
     close_fds,
 )
-from vgpud.worker_adoption import Heir, sort_out
+from vgpud.standby import Readiness, Standby
+from vgpud.worker_adoption import Heir, journal_of, settle_lost, sort_out
+from vgpud.worker_idleness import WorkerIdleness
 from vgpud.worker_process import (
     Phase,
     Tenant,
@@ -50,7 +54,7 @@ from vgpud.worker_process import (
     parse_worker_key,
 )
 from vgpud.worker_slots import NoSlotError, WorkerSlots
-from vgpud.worker_start import WorkerTerms, start_worker, take_answer
+from vgpud.worker_start import WorkerTerms, attach_worker, take_answer
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +65,14 @@ RETRY_AFTER_S = 1.0
 @dataclass(frozen=True)
 class WorkforceConfig:
     """`settings` are environment variables for every worker, none while there is no device; sizes
-    in bytes. `max_vms` may have workers at a time."""
+    in bytes. `max_vms` may have workers at a time. With `standby` one more waits for a VM."""
 
     settings: Mapping[str, str]
     memory_bytes: int
     max_vms: int
     start_timeout_s: float
-    build_idle_s: float
+    idle_s: Mapping[Lane, float]
+    standby: bool
 
 
 class Workforce:
@@ -87,18 +92,40 @@ class Workforce:
         self._on_tenant_empty = on_tenant_empty
         self._by_id: dict[int, Worker] = {}
         self._slots = WorkerSlots(config.max_vms)
-        self._idleness = BuildIdleness(mediator, config.build_idle_s, self._end_idle)
-
-    def reload(self, *, memory_bytes: int, start_timeout_s: float, build_idle_s: float) -> None:
-        """Take over other limits, for workers that start, or build, from now on."""
-        self._config = replace(
-            self._config, memory_bytes=memory_bytes, start_timeout_s=start_timeout_s
+        self._idleness = WorkerIdleness(mediator, config.idle_s, self._end_idle)
+        self._standby = Standby(
+            spawner,
+            self._slots,
+            wanted=config.standby,
+            start_timeout_s=config.start_timeout_s,
         )
-        self._idleness.allowed_s = build_idle_s
+        self._recruiter = Recruiter(spawner, mediator, self._slots, self._standby)
+        self._room = Room(
+            self._slots, self._standby, Eviction(mediator), self._by_id, self._end_for_another
+        )
+
+    @property
+    def standby(self) -> Readiness | None:
+        """How far the standby is; None while there is none."""
+        return self._standby.readiness
+
+    def reload(self, config: WorkforceConfig) -> None:
+        """Take over other limits, for workers that start, or are used, from now on; `settings` and
+        `max_vms` remain."""
+        self._config = replace(config, settings=self._config.settings, max_vms=self._config.max_vms)
+        self._idleness.allowed_s = config.idle_s
+        self._standby.wanted = config.standby
+        self._standby.start_timeout_s = config.start_timeout_s
+        self._standby.review()
+
+    def close(self) -> None:
+        """Let go of the standby, which ends. VMs keep their workers."""
+        self._standby.close()
 
     def use_device(self, settings: Mapping[str, str]) -> None:
         """Workers that start from now on use this device; none start with an empty one."""
         self._config = replace(self._config, settings=settings)
+        self._standby.use_device(settings)
 
     # --- what the engine wants ----------------------------------------------------------------
 
@@ -117,12 +144,15 @@ class Workforce:
     def retire(self, tenant: Tenant) -> None:
         """End a VM's workers for good; `on_tenant_empty` follows, at once if there are none."""
         tenant.retired = True
+        self._room.forget(tenant)
         for worker in list(tenant.workers.values()):
             self._end(worker, "its VM was removed")
         if not tenant.workers:
-            self._vacate(tenant)
+            self._on_tenant_empty(tenant)
 
     def _want(self, tenant: Tenant, lane: Lane) -> None:
+        if self._room.is_waiting(tenant):
+            return
         launcher = tenant.workers.get(Lane.LAUNCH)
         if lane is Lane.BUILD and launcher is not None and launcher.phase is not Phase.ATTACHED:
             # A build worker hands what it made to a launch worker: that one must be there first.
@@ -150,15 +180,20 @@ class Workforce:
         tenant.hold_off[lane].failed(now_s)
         return tenant.hold_off[lane].left_s(now_s)
 
+    def _terms(self) -> WorkerTerms:
+        return WorkerTerms(self._config.settings, self._config.memory_bytes)
+
     # --- starting -----------------------------------------------------------------------------
 
     def _start(self, tenant: Tenant, lane: Lane) -> bool:
         """Returns false when what waits for this worker has been refused."""
         try:
-            worker = self._start_in_a_slot(tenant, lane)
+            worker = self._recruiter.recruit(tenant, lane, self._terms())
         except SpawnerLostError:
             return True  # whoever watches the spawner is told
         except NoSlotError as error:
+            if self._room.make(tenant):
+                return True
             self._refuse(tenant, lane, str(error), RETRY_AFTER_S)
             return False
         except (OSError, EngineError, SpawnerError) as error:
@@ -173,34 +208,16 @@ class Workforce:
         )
         return True
 
-    def _start_in_a_slot(self, tenant: Tenant, lane: Lane) -> Worker:
-        """Raises what start_worker() does, and NoSlotError."""
-        terms = WorkerTerms(self._config.settings, self._config.memory_bytes)
-        if tenant.slot >= 0:
-            return start_worker(self._spawner, self._mediator, tenant, lane, tenant.slot, terms)
-        for slot in self._slots.free():
-            try:
-                worker = start_worker(self._spawner, self._mediator, tenant, lane, slot, terms)
-            except SpawnerRefusedError as error:
-                if error.error_number != errno.EBUSY:
-                    raise
-                continue  # something ends there of which nobody has told us
-            tenant.slot = slot
-            self._slots.take(slot)
-            return worker
-        raise NoSlotError(
-            f"all {self._slots.count} slots for workers are taken",
-            "Raise [spawner] max_workers, if the device has room for more.",
-        )
-
     def _answered(self, worker: Worker) -> None:
-        """The worker's control socket is readable for the first time."""
-        asyncio.get_running_loop().remove_reader(worker.control.fileno())
-        worker.stop_timer()
+        """The worker's control socket is readable."""
         if worker.phase is not Phase.STARTING:
             return
         try:
-            take_answer(worker)
+            take_answer(worker.control)
+            if worker.stands_by_due:
+                worker.stands_by_due = False
+                return
+            self._expect_nothing(worker)
             self._spawner.hold(worker.key, worker.held(), arg=worker.worker_id)
             worker.is_held = True
             self._attach(worker)
@@ -210,19 +227,12 @@ class Workforce:
         worker.tenant.hold_off[worker.lane].succeeded()
         worker.tenant.refusals.forget()
         self.review(worker.tenant)
+        self._standby.review()
 
     def _attach(self, worker: Worker) -> None:
-        self._mediator.attach_worker(
-            worker.tenant.handle,
-            worker.lane,
-            worker.worker_id,
-            worker.pid,
-            os.dup(worker.channel),
-            os.dup(worker.doorbell),
-        )
+        attach_worker(self._mediator, worker)
         worker.phase = Phase.ATTACHED
-        if worker.lane is Lane.BUILD:
-            self._idleness.watch(worker)
+        self._idleness.watch(worker)
 
     # --- ending -------------------------------------------------------------------------------
 
@@ -240,7 +250,11 @@ class Workforce:
         self._kill(worker.worker_id)
 
     def _end_idle(self, worker: Worker) -> None:
-        self._end(worker, "it has had nothing to build", logging.INFO)
+        """The engine has let go of it, and of nothing else."""
+        self._end(worker, "it has had nothing to do", logging.INFO)
+
+    def _end_for_another(self, worker: Worker) -> None:
+        self._end(worker, "another VM needs its place", logging.INFO)
 
     def _kill(self, worker_id: int) -> None:
         try:
@@ -260,10 +274,10 @@ class Workforce:
         The engine comes first: whatever becomes of the spawner, its VMs are answered.
         """
         worker = self._by_id.pop(report.worker_id, None)
-        if worker is None:
+        if worker is None and not self._standby.exited(report):
             log.debug("worker %d, which no VM has, ended: %s", report.worker_id, report)
             self._slots.orphan_ended(report.worker_id)
-        else:
+        elif worker is not None:
             self._settle(worker, report)
         try:
             if worker is not None and worker.is_held:
@@ -271,13 +285,16 @@ class Workforce:
             self._spawner.reaped(report.worker_id)
         except SpawnerError as error:
             log.error("worker %d has ended: %s", report.worker_id, error)
+        self._room.serve(self.review)
         if worker is not None:
             self._after(worker.tenant)
+        self._standby.review()
 
     def _settle(self, worker: Worker, report: WorkerExit) -> None:
         """All that is between a worker that has ended and its VM."""
         tenant, lane = worker.tenant, worker.lane
         by_itself = worker.phase is not Phase.ENDING
+        waited = worker.was_standby and worker.phase is Phase.STARTING
         if by_itself:
             log.error(
                 "VM %s: %s (pid %d) ended: %s",
@@ -290,10 +307,12 @@ class Workforce:
         self._expect_nothing(worker)
         del tenant.workers[lane]
         worker.close()
+        self._slots.release(worker.slot)
         if attached:
             detail = report.signal_number or 256 + (report.exit_status or 0)
             self._mediator.worker_gone(tenant.handle, lane, crashed=by_itself, detail=detail)
-        elif not tenant.retired and (worker.failed or by_itself):
+        elif not tenant.retired and not waited and (worker.failed or by_itself):
+            # A standby that ended as it was bound leaves its VM as it was: wanting one.
             self._mediator.refuse_worker(tenant.handle, lane, self._hold_off(tenant, lane))
         if lane is Lane.LAUNCH and Lane.BUILD in tenant.workers:
             self._end(tenant.workers[Lane.BUILD], "its launch worker is gone")
@@ -302,9 +321,8 @@ class Workforce:
         """A worker of this VM has ended, and is settled."""
         if tenant.retired:
             if not tenant.workers:
-                self._vacate(tenant)
+                self._on_tenant_empty(tenant)
             return
-        self._release_slot(tenant)
         self.review(tenant)
 
     def _was_attached(self, worker: Worker) -> bool:
@@ -318,15 +336,6 @@ class Workforce:
             if error.error_number != errno.ENOENT:
                 raise
 
-    def _release_slot(self, tenant: Tenant) -> None:
-        if not tenant.workers and tenant.slot >= 0:
-            self._slots.release(tenant.slot)
-            tenant.slot = -1
-
-    def _vacate(self, tenant: Tenant) -> None:
-        self._release_slot(tenant)
-        self._on_tenant_empty(tenant)
-
     # --- taking over --------------------------------------------------------------------------
 
     def adopt(
@@ -337,12 +346,7 @@ class Workforce:
         Takes the entries of workers out of `held`. Workers that belong to nobody are killed. Only
         when all slots that are not free are known does anybody get a new one.
         """
-        journal = {
-            (tenant.vm_uuid, lane): lane_of(counters, lane).worker_id
-            for tenant in tenants
-            for counters in [self._mediator.vm_counters(tenant.handle)]
-            for lane in Lane
-        }
+        journal = journal_of(self._mediator, tenants)
         mine = [held.pop(key) for key in list(held) if parse_worker_key(key) is not None]
         estate = sort_out(journal, mine, living)
         for entry in estate.stale:
@@ -351,14 +355,14 @@ class Workforce:
         by_uuid = {tenant.vm_uuid: tenant for tenant in tenants}
         for heir in sorted(estate.heirs, key=lambda heir: heir.lane):  # launch comes first
             self._adopt_one(by_uuid[heir.vm_uuid], heir)
-        for tenant in tenants:
-            self._settle_lost(tenant)
+        settle_lost(self._mediator, tenants)
         self._slots.leave_to((orphan.worker_id, orphan.slot) for orphan in estate.orphans)
         for orphan in estate.orphans:
             log.info("ending worker %d, which belongs to no VM", orphan.worker_id)
             self._kill(orphan.worker_id)
         for tenant in tenants:
             self.review(tenant)
+        self._standby.begin()
 
     def _adopt_one(self, tenant: Tenant, heir: Heir) -> None:
         control, channel, bell, *exchange = heir.entry.fds
@@ -371,11 +375,11 @@ class Workforce:
             channel,
             bell,
             exchange[0] if exchange else -1,
+            heir.process.slot,
             phase=Phase.ATTACHED,
             is_held=True,
         )
         tenant.workers[heir.lane] = worker
-        tenant.slot = heir.process.slot
         self._slots.take(heir.process.slot)
         self._by_id[worker.worker_id] = worker
         if heir.lane is Lane.BUILD and Lane.LAUNCH not in tenant.workers:
@@ -385,15 +389,3 @@ class Workforce:
             self._attach(worker)
         except EngineError as error:
             self._fail(worker, str(error))
-
-    def _settle_lost(self, tenant: Tenant) -> None:
-        """Workers that ended while no vgpud was there: the journal still knows them."""
-        counters = self._mediator.vm_counters(tenant.handle)
-        for lane in Lane:
-            if lane_of(counters, lane).worker_id and lane not in tenant.workers:
-                log.error(
-                    "VM %s: its %s worker ended while vgpud was away",
-                    tenant.vm_uuid,
-                    lane.name.lower(),
-                )
-                self._mediator.worker_gone(tenant.handle, lane, crashed=True)

@@ -28,6 +28,12 @@ static bool is_sound(const struct worker_bind *message, uint32_t role)
            message->role == role;
 }
 
+static bool asks_to_stand_by(const struct worker_bind *message, ssize_t got, size_t fd_count)
+{
+    return got == (ssize_t)sizeof(struct worker_stand_by) && fd_count == 0 &&
+           message->magic == WORKER_MAGIC && message->version == WORKER_VERSION;
+}
+
 int bind_receive(int control, uint32_t role, struct bind *bind)
 {
     union {
@@ -59,6 +65,8 @@ int bind_receive(int control, uint32_t role, struct bind *bind)
     }
     if (got == 0 && count == 0)
         return -EPIPE;
+    if (asks_to_stand_by(&bind->message, got, count))
+        return BIND_STAND_BY;
     if (got != (ssize_t)sizeof(bind->message) || count != WORKER_BIND_FDS ||
         (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || !is_sound(&bind->message, role)) {
         bind_close(bind);

@@ -47,6 +47,7 @@ int channel_open(struct channel *channel, int fd, int doorbell)
     channel->unit_tail = channel->unit_head;
     channel->reply_tail = channel->shared->worker.reply_tail;
     channel->quiet = 0;
+    channel->objects = 0;
     channel->spin = (struct spin){0};
     return 0;
 }
@@ -141,6 +142,14 @@ int channel_put(struct channel *channel, const struct worker_reply *reply)
     channel->quiet++;
     __atomic_store_n(&channel->shared->worker.reply_tail, channel->reply_tail, __ATOMIC_RELEASE);
     return 0;
+}
+
+void channel_say_objects(struct channel *channel, uint32_t count)
+{
+    if (channel->objects == count + 1)
+        return;
+    channel->objects = count + 1;
+    __atomic_store_n(&channel->shared->worker.objects, count + 1, __ATOMIC_RELEASE);
 }
 
 void channel_kick(struct channel *channel)

@@ -19,6 +19,7 @@ struct channel {
     uint32_t unit_tail;  /* as last read and checked */
     uint32_t reply_tail; /* the next reply to put */
     uint32_t quiet;      /* replies that the engine was not told of */
+    uint32_t objects;    /* as last said */
     struct spin spin;
 };
 
@@ -57,6 +58,13 @@ int channel_take(struct channel *channel, struct worker_unit *unit);
  * Return: 0; -EPROTO when the engine's indices leave no room for it.
  */
 int channel_put(struct channel *channel, const struct worker_reply *reply);
+
+/**
+ * channel_say_objects() - Say how many objects this worker holds; the next reply makes it count
+ * @channel: open
+ * @count:   of a launch worker
+ */
+void channel_say_objects(struct channel *channel, uint32_t count);
 
 /**
  * channel_kick() - Ring the doorbell if replies were put since the last kick and the engine sleeps

@@ -4,7 +4,7 @@
  *     vgpu-worker --role=launch|build|probe --control-fd=3
  *
  * Started by vgpu-spawn, never by hand. It opens its device, then waits on the control socket to be
- * bound to a VM (a standby is a worker that waits there), then serves that VM's channel for ever. A
+ * bound to a VM (a standby is a worker that waits there, and was asked to say when it does), then serves that VM's channel for ever. A
  * probe opens the device, proves it by building and running the built-in kernel, says what it found
  * on the control socket, and exits.
  *
@@ -124,7 +124,14 @@ static int serve(const struct arguments *arguments, struct backend *backend, int
     struct bind bind;
     int error;
 
-    error = bind_receive(arguments->control, arguments->role, &bind);
+    while ((error = bind_receive(arguments->control, arguments->role, &bind)) == BIND_STAND_BY) {
+        if (bind_answer(arguments->control, status, reason, NULL) < 0)
+            return EXIT_ENDED;
+        if (status) {
+            fprintf(stderr, "vgpu-worker: cannot stand by: %s\n", reason);
+            return EXIT_NOT_READY;
+        }
+    }
     if (error == -EPIPE)
         return EXIT_ENDED;
     if (error) {

@@ -14,6 +14,7 @@
 
 struct objects {
     uint32_t capacity;
+    uint32_t live;
     uint32_t used;      /* pool entries that were ever handed out */
     uint32_t free_head; /* number + 1 of the first returned entry, chained by name.id */
     uint32_t mask;
@@ -60,6 +61,11 @@ void objects_free(struct objects *objects)
     free(objects);
 }
 
+uint32_t objects_count(const struct objects *objects)
+{
+    return objects->live;
+}
+
 /* The slot that holds the name, or the empty one where it would be put. */
 static uint32_t probe(const struct objects *objects, struct object_name name)
 {
@@ -94,6 +100,7 @@ struct object *objects_add(struct objects *objects, struct object_name name)
     object = &objects->pool[number - 1];
     memset(object, 0, sizeof(*object));
     object->name = name;
+    objects->live++;
     objects->slots[probe(objects, name)] = number;
     return object;
 }
@@ -117,6 +124,7 @@ void objects_remove(struct objects *objects, struct object *object)
         }
     }
     objects->slots[gap] = 0;
+    objects->live--;
     memset(object, 0, sizeof(*object));
     object->name.id = objects->free_head;
     objects->free_head = (uint32_t)(object - objects->pool) + 1;

@@ -66,6 +66,12 @@ struct objects *objects_new(uint32_t capacity);
 void objects_free(struct objects *objects);
 
 /**
+ * objects_count() - How many objects there are, of all kinds
+ * @objects: table
+ */
+uint32_t objects_count(const struct objects *objects);
+
+/**
  * objects_find() - The object of a name
  * @objects: table
  * @name:    all four parts

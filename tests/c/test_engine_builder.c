@@ -31,9 +31,9 @@ static void test_dismissed(void)
 
     scene_new(&s, &config);
     attach(&s, 0, &worker, 1, MEDIATOR_LAUNCH);
-    CASE("a build worker that is not there, one of a launch lane or of no VM cannot be let go of");
+    CASE("a build worker that is not there, one of no lane or of no VM cannot be let go of");
     CHECK(mediator_worker_dismiss(s.m, s.vm[0].handle, MEDIATOR_BUILD) == 0);
-    CHECK(mediator_worker_dismiss(s.m, s.vm[0].handle, MEDIATOR_LAUNCH) == -EINVAL);
+    CHECK(mediator_worker_dismiss(s.m, s.vm[0].handle, 2) == -EINVAL);
     CHECK(mediator_worker_dismiss(s.m, 999, MEDIATOR_BUILD) == -ENOENT);
 
     CASE("one that builds is kept");

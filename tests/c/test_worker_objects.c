@@ -45,7 +45,9 @@ static void a_full_table(void)
     for (uint32_t id = 1; id <= 3; id++)
         CHECK(objects_add(objects, name_of(id)) != NULL);
     CHECK(!objects_add(objects, name_of(4)));
+    CHECK(objects_count(objects) == 3);
     objects_remove(objects, objects_find(objects, name_of(2)));
+    CHECK(objects_count(objects) == 2);
     CHECK(objects_add(objects, name_of(4)) != NULL);
     CHECK(objects_find(objects, name_of(1)) && objects_find(objects, name_of(3)));
     CHECK(!objects_find(objects, name_of(2)));

@@ -148,7 +148,7 @@ def test_a_build_worker_that_has_nothing_to_do_is_ended_and_costs_nothing() -> N
         launcher = guest.warm_up()
         with guest.ring() as ring:
             build(ring)
-            guest.logged(r"ending build worker \d+: it has had nothing to build")
+            guest.logged(r"ending build worker \d+: it has had nothing to do")
             build(ring, module=2)
         assert len(lines_about(guest, "build worker")) >= 3  # started, ended, started
         assert guest.live().worker_pid == launcher.pid

@@ -13,7 +13,7 @@ import pytest
 
 from tests.daemon.guests import Guest, both_workers, eventually, register, stopped, wait_ended
 from tests.daemon_under_test import RunningDaemon, running_vgpud
-from tests.ring_abi import Kind, Status, Submission, op_alloc, op_nop
+from tests.ring_abi import Kind, Status, Submission, op_alloc, op_free, op_nop
 from tests.stub_client import Opcode, WireStatus, parse_response
 
 RUN_TIMEOUT_MS = 500
@@ -143,7 +143,7 @@ def test_a_host_without_room_for_another_worker_says_so() -> None:
     with running_vgpud({"spawner": {"max_workers": 2}}) as daemon:
         first, second = register(daemon), register(daemon)
         # The slots are for two VMs; a third one has to wait for one of them to be removed.
-        workers = [first.warm_up(), second.warm_up()]
+        workers = [holding(first), holding(second)]
         third = register(daemon)
         with third.stub() as client:
             assert client.request(Opcode.VECTOR_ADD, (1, 1)).status == WireStatus.UNAVAILABLE
@@ -154,3 +154,31 @@ def test_a_host_without_room_for_another_worker_says_so() -> None:
                 lambda: client.request(Opcode.VECTOR_ADD, (1, 1)).status == WireStatus.OK,
                 "the third one is served",
             )
+
+
+def holding(guest: Guest) -> psutil.Process:
+    """The VM has a buffer now, and the worker that has it."""
+    with guest.ring() as ring:
+        assert ring.run(op_alloc(1, 64)).status == Status.OK
+    return guest.worker()
+
+
+def test_a_vm_with_a_buffer_keeps_its_worker_while_others_take_turns() -> None:
+    with running_vgpud({"spawner": {"max_workers": 2}}) as daemon:
+        keeper, others = register(daemon), [register(daemon), register(daemon)]
+        with keeper.ring() as ring:
+            assert ring.run(op_alloc(1, 64)).status == Status.OK
+            worker = keeper.worker()
+            for _ in range(3):
+                for other in others:
+                    other.warm_up()
+            assert keeper.live().worker_pid == worker.pid
+            # It is the same buffer still.
+            assert ring.run(op_alloc(1, 64)).status == Status.EXISTS
+            # Without it, the worker may go, and the VM is served by another one.
+            assert ring.run(op_free(1)).status == Status.OK
+            for other in others:
+                other.warm_up()
+            wait_ended(worker)
+            assert ring.run(op_alloc(1, 64)).status == Status.OK
+        assert (keeper.live().failed, keeper.live().faults) == (1, 0)

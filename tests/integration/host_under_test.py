@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,10 +80,20 @@ async def until(condition: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(POLL_S)
 
 
-def host_config(service: Service) -> Config:
-    """A configuration with the null device, and directories of the service."""
+def host_config(service: Service, spawner: Mapping[str, int]) -> Config:
+    """A configuration with the null device, and directories of the service.
+
+    There is no standby unless `spawner`, keys of that section, says so.
+    """
     directories = {"run_dir": str(service.directory), "state_dir": str(service.directory)}
-    return config_from_document({"daemon": directories, "device": {"backend": "null"}}, "test")
+    return config_from_document(
+        {
+            "daemon": directories,
+            "device": {"backend": "null"},
+            "spawner": {"standby": 0, **spawner},
+        },
+        "test",
+    )
 
 
 @asynccontextmanager
@@ -92,12 +102,13 @@ async def running_host(
     vms: dict[str, int],
     timeout_s: float = WAIT_S,
     begun: Callable[[Host], None] = lambda host: None,
+    spawner_keys: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Host]:
     """An engine with pool A and these VMs, by UUID and id. It ends, the spawner does not.
 
     A request to the spawner may take `timeout_s`. `begun` is called before workers are adopted.
     """
-    config = host_config(service)
+    config = host_config(service, spawner_keys or {})
     spawner = Spawner.connect(service.socket_path, timeout_s)
     service.clients.append(spawner)
     device = await find_device(spawner, config.device, WAIT_S)

@@ -95,12 +95,18 @@ class RingLayout:
 
 @dataclass(frozen=True)
 class LaneStatus:
-    """One worker of a VM. `worker_id` is the journal's, also while nobody is attached; 0 = none."""
+    """One worker of a VM. `worker_id` is the journal's, also while nobody is attached; 0 = none.
+
+    `spare`: it has nothing to do and holds nothing. `used_ns` is when it last answered, by the
+    monotonic clock; 0 = not yet.
+    """
 
     pid: int
     worker_id: int
     wanted: bool
     doomed: bool
+    spare: bool
+    used_ns: int
 
 
 @dataclass(frozen=True)
