@@ -92,6 +92,8 @@ class SpawnerConfig(Struct, frozen=True, forbid_unknown_fields=True):
     build_idle_ms: TimeoutMs = 30_000
     launch_idle_ms: TimeoutMs = 600_000
     standby: Annotated[int, Meta(ge=0, le=1)] = 1
+    worker_memory_bytes: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    worker_max_tasks: Annotated[int, Meta(ge=16, le=4_194_304)] = 1_024
 
     def __post_init__(self) -> None:
         for name in ("socket", "binary", "worker_binary"):

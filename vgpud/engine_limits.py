@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from vgpud.config import Config
 from vgpud.mediator import Lane
 from vgpud.model.mediation import EngineLimits, PriorityScope
-from vgpud.workforce import WorkforceConfig
+from vgpud.worker_start import WorkforceConfig
+
+BESIDE_BUFFERS_BYTES = 1 << 30
+"""What a worker needs besides its VM's buffers: a driver's code and data, a compiler's."""
 
 
 def limits_of(config: Config) -> EngineLimits:
@@ -30,6 +33,12 @@ def limits_of(config: Config) -> EngineLimits:
     )
 
 
+def worker_memory_bytes(config: Config) -> int:
+    """The most that one worker may take of the host's memory."""
+    own = config.spawner.worker_memory_bytes
+    return own or config.device.vm_memory_bytes + BESIDE_BUFFERS_BYTES
+
+
 def workforce_config(config: Config, settings: Mapping[str, str]) -> WorkforceConfig:
     """What of the configuration holds for workers, which use the device that `settings` name."""
     return WorkforceConfig(
@@ -42,4 +51,8 @@ def workforce_config(config: Config, settings: Mapping[str, str]) -> WorkforceCo
             Lane.BUILD: config.spawner.build_idle_ms / 1000,
         },
         standby=bool(config.spawner.standby),
+        limits={
+            "VGPU_MEMORY_LIMIT": str(worker_memory_bytes(config)),
+            "VGPU_TASKS_LIMIT": str(config.spawner.worker_max_tasks),
+        },
     )

@@ -84,10 +84,10 @@ class Standby:
         self.review()
 
     def use_device(self, settings: Mapping[str, str]) -> None:
-        """It is to have this device open; none with an empty one."""
+        """It is to be started like this, with its device open; none with an empty mapping."""
         if settings != self._settings:
             self._settings = settings
-            self._end("its device is another one now")
+            self._end("others are started in another way now")
         self.review()
 
     def review(self) -> None:

@@ -149,6 +149,8 @@ def lane_of(counters: VmCounters, lane: Lane) -> LaneStatus:
 
 def how_it_ended(report: WorkerExit) -> str:
     """For logs."""
+    if report.out_of_memory:
+        return "ended by the kernel: it reached its memory limit (worker_memory_bytes)"
     if report.signal_number is not None:
         return f"killed by signal {report.signal_number}"
     return f"exit status {report.exit_status}"

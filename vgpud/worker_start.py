@@ -10,11 +10,11 @@ import logging
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vgpud.errors import EngineError
 from vgpud.mediator import Lane, Mediator, channel_bytes
-from vgpud.spawner import Spawner, close_fds
+from vgpud.spawner import Capability, Spawner, close_fds
 from vgpud.vm_files import doorbell, sealed_memfd
 from vgpud.worker_messages import READY_BYTES, pack_bind, unpack_ready
 from vgpud.worker_process import ROLE_OF, Tenant, Worker
@@ -28,6 +28,27 @@ class WorkerTerms:
 
     settings: Mapping[str, str]
     memory_bytes: int
+
+
+@dataclass(frozen=True)
+class WorkforceConfig:
+    """`settings` are environment variables for every worker, none while there is no device; sizes
+    in bytes. `max_vms` may have workers at a time. With `standby` one more waits for a VM.
+    `limits` are what a worker may use up, as vgpu-spawn wants it."""
+
+    settings: Mapping[str, str]
+    memory_bytes: int
+    max_vms: int
+    start_timeout_s: float
+    idle_s: Mapping[Lane, float]
+    standby: bool
+    limits: Mapping[str, str] = field(default_factory=dict)
+
+    def terms(self, capabilities: Capability) -> WorkerTerms:
+        """What a worker is given by a spawner that can do so much."""
+        limits = self.limits if Capability.LIMIT in capabilities else {}
+        settings = {**self.settings, **limits} if self.settings else {}
+        return WorkerTerms(settings, self.memory_bytes)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vgpud.errors import EngineError, SpawnerError
 from vgpud.eviction import Eviction
@@ -54,25 +54,12 @@ from vgpud.worker_process import (
     parse_worker_key,
 )
 from vgpud.worker_slots import NoSlotError, WorkerSlots
-from vgpud.worker_start import WorkerTerms, attach_worker, take_answer
+from vgpud.worker_start import WorkerTerms, WorkforceConfig, attach_worker, take_answer
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1.0
 """When a client should ask again for a worker that cannot be had now."""
-
-
-@dataclass(frozen=True)
-class WorkforceConfig:
-    """`settings` are environment variables for every worker, none while there is no device; sizes
-    in bytes. `max_vms` may have workers at a time. With `standby` one more waits for a VM."""
-
-    settings: Mapping[str, str]
-    memory_bytes: int
-    max_vms: int
-    start_timeout_s: float
-    idle_s: Mapping[Lane, float]
-    standby: bool
 
 
 class Workforce:
@@ -116,7 +103,7 @@ class Workforce:
         self._idleness.allowed_s = config.idle_s
         self._standby.wanted = config.standby
         self._standby.start_timeout_s = config.start_timeout_s
-        self._standby.review()
+        self._standby.use_device(self._terms().settings)
 
     def close(self) -> None:
         """Let go of the standby, which ends. VMs keep their workers."""
@@ -125,7 +112,7 @@ class Workforce:
     def use_device(self, settings: Mapping[str, str]) -> None:
         """Workers that start from now on use this device; none start with an empty one."""
         self._config = replace(self._config, settings=settings)
-        self._standby.use_device(settings)
+        self._standby.use_device(self._terms().settings)
 
     # --- what the engine wants ----------------------------------------------------------------
 
@@ -181,7 +168,7 @@ class Workforce:
         return tenant.hold_off[lane].left_s(now_s)
 
     def _terms(self) -> WorkerTerms:
-        return WorkerTerms(self._config.settings, self._config.memory_bytes)
+        return self._config.terms(self._spawner.info.capabilities)
 
     # --- starting -----------------------------------------------------------------------------
 

@@ -147,10 +147,10 @@ static int sweep_before_first_use(struct children *children, uint32_t role, uint
 
 /* Return: 0 with pid and pidfd set and watched, or -errno, logged, and there is no process */
 static int start_process(const struct children *children, struct child *child,
-                         const struct isolate_plan *plan)
+                         const struct isolate_plan *plan, int entrance)
 {
     struct isolate_failure failure;
-    int rc = launch_process(plan, &child->pid, &child->pidfd, &failure);
+    int rc = launch_process(plan, entrance, &child->pid, &child->pidfd, &failure);
 
     if (rc < 0) {
         log_error("worker %u (%s): cannot %s: %s", child->worker_id, label_of(child),
@@ -178,7 +178,7 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
     struct isolate_plan plan;
     struct child *child;
     struct stat control;
-    int rc;
+    int rc, entrance;
 
     if (role >= ROLES || slot >= children->config.slots) {
         return -EINVAL;
@@ -228,7 +228,16 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
     if (rc < 0) {
         goto out;
     }
-    rc = start_process(children, child, &plan);
+    rc = cgroups_make(children->config.groups, child->worker_id, child->role, &settings, &entrance);
+    if (rc < 0) {
+        log_error("worker %u (%s): cannot make its control group: %s", child->worker_id,
+                  label_of(child), strerror(-rc));
+    } else {
+        rc = start_process(children, child, &plan, entrance);
+    }
+    if (entrance >= 0) {
+        close(entrance);
+    }
     close(plan.output_fd);
     if (rc < 0) {
         output_close(&child->output, child->worker_id, label_of(child));
@@ -240,9 +249,18 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
              role_names[role], (int)child->pid, child->uid);
 out:
     if (rc < 0) {
+        cgroups_remove(children->config.groups, child->worker_id);
         scratch_remove(children->config.scratch, child->worker_id);
     }
     return rc;
+}
+
+static int end_process(const struct children *children, const struct child *child)
+{
+    if (cgroups_kill(children->config.groups, child->worker_id) == 0) {
+        return 0;
+    }
+    return kill(child->pid, SIGKILL) < 0 ? -errno : 0;
 }
 
 int children_kill(struct children *children, uint32_t worker_id)
@@ -255,7 +273,7 @@ int children_kill(struct children *children, uint32_t worker_id)
     if (child->state == CHILD_ENDED) {
         return 0;
     }
-    return kill(child->pid, SIGKILL) < 0 ? -errno : 0;
+    return end_process(children, child);
 }
 
 int children_forget(struct children *children, uint32_t worker_id)
@@ -293,8 +311,8 @@ static void log_end(const struct child *child)
         log_info("worker %u (%s): exited with %d", child->worker_id, label_of(child),
                  child->status);
     } else {
-        log_info("worker %u (%s): killed by signal %d", child->worker_id, label_of(child),
-                 child->status);
+        log_info("worker %u (%s): killed by signal %d%s", child->worker_id, label_of(child),
+                 child->status, child->ran_out ? " at its memory limit" : "");
     }
 }
 
@@ -304,6 +322,7 @@ static void end_record(struct children *children, struct child *child, const sig
     int swept = 0;
     int rc;
 
+    child->ran_out = cgroups_ran_out(children->config.groups, child->worker_id);
     kill(-child->pid, SIGKILL); /* ESRCH: it left nobody behind in its group */
     if (own_uid(children)) {
         swept = uids_sweep(children->config.uids, child->uid);
@@ -319,6 +338,11 @@ static void end_record(struct children *children, struct child *child, const sig
     epoll_ctl(children->config.epoll_fd, EPOLL_CTL_DEL, child->pidfd, NULL);
     close(child->pidfd);
     output_close(&child->output, child->worker_id, label_of(child));
+    rc = cgroups_remove(children->config.groups, child->worker_id);
+    if (rc < 0) {
+        log_warn("worker %u (%s): its control group stays: %s", child->worker_id, label_of(child),
+                 strerror(-rc));
+    }
     rc = swept < 0 ? swept : scratch_remove(children->config.scratch, child->worker_id);
     if (rc < 0) {
         log_warn("worker %u (%s): something is left of %s/worker-%u: %s", child->worker_id,
@@ -349,7 +373,7 @@ void children_end_all(struct children *children)
 {
     for (uint32_t i = 0; i < children->count; i++) {
         if (children->records[i].state == CHILD_ALIVE) {
-            kill(children->records[i].pid, SIGKILL);
+            end_process(children, &children->records[i]);
         }
     }
     for (uint32_t i = 0; i < children->count; i++) {

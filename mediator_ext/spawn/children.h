@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "spawn/cgroup.h"
 #include "spawn/output.h"
 #include "spawn/scratch.h"
 #include "spawn/spawn_protocol.h"
@@ -54,6 +55,7 @@ struct child {
     enum spawn_role role;
     int code;            /* si_code: CLD_EXITED, CLD_KILLED, CLD_DUMPED */
     int status;          /* si_status: exit status or signal */
+    bool ran_out;        /* the kernel ended it at its memory limit */
     uint64_t end_number; /* 1, 2, ... in the order in which workers ended */
     char label[SPAWN_KEY_BYTES];
     struct output output;
@@ -66,6 +68,7 @@ struct children_config {
     uint32_t capabilities;  /* SPAWN_CAN_* */
     struct uid_range *uids; /* outlives the children */
     struct scratch *scratch;
+    const struct cgroups *groups; /* closed ones: workers have none */
 };
 
 /**

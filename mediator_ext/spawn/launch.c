@@ -54,7 +54,28 @@ void launch_undo(pid_t pid, int pidfd)
     }
 }
 
-int launch_process(const struct isolate_plan *plan, pid_t *pid, int *pidfd,
+/* Before anything is used that counts. What fails here has no stage of its own. */
+static int enter_group(int entrance)
+{
+    return entrance < 0 || write(entrance, "0", 1) == 1 ? 0 : -errno;
+}
+
+_Noreturn static void become_worker(const struct isolate_plan *plan, int entrance, int status_fd)
+{
+    int rc = enter_group(entrance);
+
+    if (rc < 0) {
+        const struct isolate_failure failure = {.stage = ISOLATE_STAGES, .error = -rc};
+
+        if (write(status_fd, &failure, sizeof(failure)) < 0) {
+            _exit(126);
+        }
+        _exit(127);
+    }
+    isolate_and_execute(plan, status_fd);
+}
+
+int launch_process(const struct isolate_plan *plan, int entrance, pid_t *pid, int *pidfd,
                    struct isolate_failure *failure)
 {
     int status[2];
@@ -72,7 +93,7 @@ int launch_process(const struct isolate_plan *plan, pid_t *pid, int *pidfd,
         return rc;
     }
     if (*pid == 0) {
-        isolate_and_execute(plan, status[1]);
+        become_worker(plan, entrance, status[1]);
     }
     close(status[1]);
     *pidfd = (int)syscall(SYS_pidfd_open, *pid, 0);

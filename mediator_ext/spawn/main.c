@@ -24,6 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "spawn/cgroup.h"
 #include "spawn/children.h"
 #include "spawn/held.h"
 #include "spawn/isolate.h"
@@ -65,6 +66,7 @@ struct spawner {
     struct listener listener;
     struct uid_range uids;
     struct scratch scratch;
+    struct cgroups groups;
     struct held *held;
     struct children *children;
     struct server *server;
@@ -217,6 +219,18 @@ static int settle_identity(struct spawner *spawner)
     return rc;
 }
 
+/* A machine without such groups is one on which workers are limited less: that is said, no more. */
+static void open_groups(struct spawner *spawner)
+{
+    uint32_t range = spawner->uids.enabled ? spawner->uids.base : (uint32_t)getpid();
+    int rc = cgroups_open(&spawner->groups, range);
+
+    if (rc < 0) {
+        log_info("workers have no control groups: %s", strerror(-rc));
+    }
+    spawner->capabilities |= spawner->groups.capabilities;
+}
+
 static int open_tables(struct spawner *spawner)
 {
     const struct options *options = &spawner->options;
@@ -227,6 +241,7 @@ static int open_tables(struct spawner *spawner)
         .capabilities = spawner->capabilities,
         .uids = &spawner->uids,
         .scratch = &spawner->scratch,
+        .groups = &spawner->groups,
     };
     struct server_config server = {
         .epoll_fd = spawner->epoll_fd,
@@ -266,6 +281,7 @@ static int set_up(struct spawner *spawner)
     if (rc < 0) {
         return rc;
     }
+    open_groups(spawner);
     rc = options->manager_fd >= 0
              ? listener_from_manager(&spawner->listener, options->manager_fd)
              : listener_open(&spawner->listener, options->socket, options->allowed_uid);
@@ -349,6 +365,7 @@ static void finish(struct spawner *spawner, enum stop stop)
         children_end_all(spawner->children);
         held_clear(spawner->held);
     }
+    cgroups_close(&spawner->groups);
     scratch_close(&spawner->scratch);
     uids_release(&spawner->uids);
     if (stop == STOP_END) {
@@ -380,6 +397,7 @@ int main(int argc, char **argv)
         .listener.fd = -1,
         .scratch.directory = -1,
         .uids.lock_fd = -1,
+        .groups = {.parent = -1, .base = -1},
     };
     struct options *options = &spawner.options;
     int rc, status;
@@ -400,16 +418,21 @@ int main(int argc, char **argv)
     if (rc == 0) {
         enum stop stop;
 
-        log_info("serving uid %u on %s; workers: %s, %s; for up to %u VMs, and %u held descriptors",
-                 options->allowed_uid, options->socket[0] ? options->socket : "a passed socket",
-                 spawner.capabilities & SPAWN_CAN_SETUID ? "own uids" : "same uid",
-                 spawner.capabilities & SPAWN_CAN_NAMESPACE ? "own namespaces" : "no namespaces",
-                 options->max_workers, options->max_held);
+        log_info(
+            "serving uid %u on %s; workers: %s, %s, %s; for up to %u VMs, and %u held descriptors",
+            options->allowed_uid, options->socket[0] ? options->socket : "a passed socket",
+            spawner.capabilities & SPAWN_CAN_SETUID ? "own uids" : "same uid",
+            spawner.capabilities & SPAWN_CAN_NAMESPACE ? "own namespaces" : "no namespaces",
+            spawner.capabilities & SPAWN_CAN_LIMIT   ? "own limits"
+            : spawner.capabilities & SPAWN_CAN_GROUP ? "own groups"
+                                                     : "no groups",
+            options->max_workers, options->max_held);
         stop = serve(&spawner);
         finish(&spawner, stop);
         release(&spawner);
         return stop == STOP_FAILED ? EXIT_FAILED : EXIT_OK;
     }
+    cgroups_close(&spawner.groups);
     if (spawner.scratch.directory >= 0) {
         scratch_close(&spawner.scratch);
     }

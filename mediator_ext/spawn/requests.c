@@ -3,8 +3,8 @@
  *
  * One table says for every verb which function serves it, how many descriptors it takes and which
  * flags it knows; what does not fit is refused before the function is called. Nothing in a message
- * decides what program runs, under which uids or within which limits: those are the spawner's own
- * options.
+ * decides what program runs or under which uids: those are the spawner's own options. A client may
+ * limit a worker further than the host does, never less.
  */
 #include "spawn/requests.h"
 
@@ -289,6 +289,7 @@ void requests_describe_exit(const struct child *child, struct spawn_message *mes
         .version = SPAWN_VERSION,
         .verb = SPAWN_EXITED,
         .status = child->status,
+        .flags = child->ran_out ? SPAWN_OUT_OF_MEMORY : 0,
         .arg = (uint32_t)child->code,
         .worker_id = child->worker_id,
         .slot = child->slot,

@@ -11,11 +11,13 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const allowed_names[] = {
     "OCL_ICD_VENDORS",   "OCL_ICD_FILENAMES", "VGPU_BACKEND",     "VGPU_OPENCL_LIBRARY",
-    "VGPU_CUDA_LIBRARY", "VGPU_DEVICE_INDEX", "VGPU_CPU_THREADS", "VGPU_MEMORY_LIMIT",
+    "VGPU_CUDA_LIBRARY", "VGPU_DEVICE_INDEX", "VGPU_CPU_THREADS", SETTINGS_MEMORY,
+    SETTINGS_TASKS,
 };
 
 static const char allowed_prefix[] = "POCL_";
@@ -116,5 +118,24 @@ int settings_parse(struct settings *settings, const char *detail, const char *sc
     }
     settings->environment[count++] = path;
     settings->environment[count] = NULL;
+    return 0;
+}
+
+int settings_limit(const struct settings *settings, const char *name, uint64_t *limit)
+{
+    size_t length = strlen(name);
+
+    *limit = 0;
+    for (char *const *entry = settings->environment; *entry; entry++) {
+        const char *text = *entry + length + 1;
+        char *end;
+
+        if (strncmp(*entry, name, length) != 0 || (*entry)[length] != '=') {
+            continue;
+        }
+        errno = 0;
+        *limit = strtoull(text, &end, 10);
+        return errno || *text < '0' || *text > '9' || *end ? -EINVAL : 0;
+    }
     return 0;
 }

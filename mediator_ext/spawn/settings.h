@@ -4,10 +4,16 @@
 #ifndef VGPUD_SPAWN_SETTINGS_H
 #define VGPUD_SPAWN_SETTINGS_H
 
+#include <stdint.h>
+
 #include "spawn/spawn_protocol.h"
 
 #define SETTINGS_MAX           16
 #define SETTINGS_SCRATCH_BYTES 160 /* of the scratch directory's path, with its NUL */
+
+/* Read by the spawner itself: what the worker's control group is limited to. */
+#define SETTINGS_MEMORY "VGPU_MEMORY_LIMIT"
+#define SETTINGS_TASKS  "VGPU_TASKS_LIMIT"
 
 struct settings {
     char asked[SPAWN_DETAIL_BYTES];
@@ -28,5 +34,15 @@ struct settings {
  * missing NUL; -E2BIG for more than SETTINGS_MAX entries; -ENAMETOOLONG for @scratch
  */
 int settings_parse(struct settings *settings, const char *detail, const char *scratch);
+
+/**
+ * settings_limit() - A limit that is among the settings
+ * @settings: parsed
+ * @name: SETTINGS_MEMORY or SETTINGS_TASKS
+ * @limit: set to it; 0 = none
+ *
+ * Return: 0, or -EINVAL if it is no number
+ */
+int settings_limit(const struct settings *settings, const char *name, uint64_t *limit);
 
 #endif

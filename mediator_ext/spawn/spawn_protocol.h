@@ -58,11 +58,15 @@ enum spawn_role {
 enum spawn_flag {
     SPAWN_WANT_EXITS = 1u,
     SPAWN_MORE = 2u,
+    SPAWN_OUT_OF_MEMORY = 4u, /* with SPAWN_EXITED: the kernel ended it at its memory limit */
 };
 
 enum spawn_capability {
     SPAWN_CAN_SETUID = 1u,    /* a uid per worker */
     SPAWN_CAN_NAMESPACE = 2u, /* mount, net and ipc namespaces */
+    SPAWN_CAN_GROUP = 4u,     /* a control group per worker, ended as a whole */
+    SPAWN_CAN_LIMIT = 8u, /* in which memory and tasks are limited, by VGPU_MEMORY_LIMIT, bytes, and
+                                 VGPU_TASKS_LIMIT of the settings */
 };
 
 struct spawn_message {

@@ -40,8 +40,9 @@ static void test_end_of_a_worker(void)
     struct scratch scratch = {.directory = -1};
     struct uid_range uids = {.lock_fd = -1};
     const struct child *child = NULL;
+    const struct cgroups groups = {.parent = -1, .base = -1};
     struct children_config config = {
-        .slots = 1, .program = "/bin/true", .uids = &uids, .scratch = &scratch};
+        .slots = 1, .program = "/bin/true", .uids = &uids, .scratch = &scratch, .groups = &groups};
     struct children *children;
     struct epoll_event event;
     int control[2], copy;

@@ -89,10 +89,15 @@ static void start(void)
     FUZZ_CHECK(atexit(stop) == 0);
 }
 
+static const struct cgroups groups = {.parent = -1, .base = -1};
+
 static void spawner_new(void)
 {
-    struct children_config workers = {
-        .slots = SLOTS, .program = "/bin/true", .uids = &uids, .scratch = &scratch};
+    struct children_config workers = {.slots = SLOTS,
+                                      .program = "/bin/true",
+                                      .uids = &uids,
+                                      .scratch = &scratch,
+                                      .groups = &groups};
     struct server_config config = {
         .listener = listener, .allowed_uid = getuid(), .client_timeout_ms = 60000};
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 
@@ -28,8 +29,8 @@ def test_work_runs_in_a_worker_of_a_uid_of_its_own(guest: Guest) -> None:
     assert len(uids) == 1 and uids.pop() in WORKER_UIDS
     assert int(status["PPid"]) == main_pid(guest.host, "vgpu-spawn.service")
     assert int(status["CapEff"], 16) == 0 and status["NoNewPrivs"] == "1"
-    cgroup = guest.host.read(f"/proc/{pid}/cgroup")
-    assert cgroup.strip().endswith("/system.slice/vgpu-spawn.service")
+    cgroup = guest.host.read(f"/proc/{pid}/cgroup").strip()
+    assert re.search(r"/system.slice/vgpu-spawn.service/vgpu-workers-\d+/worker-\d+$", cgroup)
 
 
 def test_the_kernel_ends_a_worker_before_it_ends_vgpud_or_the_spawner(guest: Guest) -> None:

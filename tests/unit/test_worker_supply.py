@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import pytest
 
+from vgpud.config import config_from_document
+from vgpud.engine_limits import workforce_config
 from vgpud.hold_off import FIRST_S, LONGEST_S, HoldOff
 from vgpud.mediator import Lane
-from vgpud.spawner import HeldEntry, Role, WorkerEntry
+from vgpud.spawner import Capability, HeldEntry, Role, WorkerEntry, WorkerExit
+from vgpud.spawner.messages import Flag, Message, Verb
 from vgpud.worker_adoption import sort_out
-from vgpud.worker_process import SAY_AGAIN_S, Refusals, parse_worker_key, worker_key
+from vgpud.worker_process import (
+    SAY_AGAIN_S,
+    Refusals,
+    how_it_ended,
+    parse_worker_key,
+    worker_key,
+)
 from vgpud.worker_slots import WorkerSlots
 
 VM = "6f1c2f8e-0d5b-4a53-9a55-1d3c7c0a0001"
@@ -109,3 +118,35 @@ def test_a_reason_is_said_once_and_again_only_when_it_is_another_or_after_a_whil
     assert refusals.is_news("b", 2.0 + SAY_AGAIN_S)
     refusals.forget()
     assert refusals.is_news("b", 3.0 + SAY_AGAIN_S)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"), [({}, 3 << 30), ({"worker_memory_bytes": 12345}, 12345)]
+)
+def test_a_worker_is_limited_where_that_can_be_and_is_then_told_of_nothing_else(
+    own: dict[str, int], expected: int
+) -> None:
+    document = {"spawner": own, "device": {"vm_memory_bytes": 2 << 30}}
+    config = workforce_config(config_from_document(document, "test"), {"VGPU_BACKEND": "null"})
+    without = config.terms(Capability.SETUID | Capability.GROUP)
+    assert without.settings == {"VGPU_BACKEND": "null"}
+    limited = config.terms(Capability.GROUP | Capability.LIMIT)
+    assert limited.settings == {
+        "VGPU_BACKEND": "null",
+        "VGPU_MEMORY_LIMIT": str(expected),
+        "VGPU_TASKS_LIMIT": "1024",
+    }
+
+
+def test_without_a_device_a_worker_is_given_nothing_not_even_limits() -> None:
+    config = workforce_config(config_from_document({}, "test"), {})
+    assert not config.terms(Capability.GROUP | Capability.LIMIT).settings
+
+
+def test_a_worker_that_reached_its_memory_limit_is_said_to_have() -> None:
+    killed = Message(Verb.EXITED, status=9, arg=2, worker_id=7, pid=70)
+    plain = WorkerExit.from_message(killed)
+    assert not plain.out_of_memory and how_it_ended(plain) == "killed by signal 9"
+    at_its_limit = Message(Verb.EXITED, status=9, arg=2, flags=Flag.OUT_OF_MEMORY)
+    report = WorkerExit.from_message(at_its_limit)
+    assert report.out_of_memory and "worker_memory_bytes" in how_it_ended(report)

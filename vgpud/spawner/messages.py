@@ -48,6 +48,7 @@ class Flag(IntFlag):
 
     WANT_EXITS = 1
     MORE = 2
+    OUT_OF_MEMORY = 4
 
 
 class Capability(IntFlag):
@@ -55,6 +56,8 @@ class Capability(IntFlag):
 
     SETUID = 1
     NAMESPACE = 2
+    GROUP = 4
+    LIMIT = 8
 
 
 def isolation_gaps(capabilities: Capability) -> tuple[str, ...]:
@@ -70,6 +73,17 @@ def isolation_gaps(capabilities: Capability) -> tuple[str, ...]:
         gaps.append(
             "workers have no namespaces of their own: they see the host's network and mounts, and "
             "what they write is not limited; allow vgpu-spawn to make namespaces"
+        )
+    if Capability.GROUP not in capabilities:
+        gaps.append(
+            "workers have no control groups of their own: what one takes of memory and processors "
+            "is not limited; let vgpu-spawn use cgroup version 2"
+        )
+    elif Capability.LIMIT not in capabilities:
+        gaps.append(
+            "workers' control groups have no controllers: what one takes of memory and processors "
+            "is not limited; let systemd (254 or later) start vgpu-spawn with its unit, on a host "
+            "with cgroup version 2 alone"
         )
     return tuple(gaps)
 
@@ -180,7 +194,10 @@ class WorkerEntry:
 
 @dataclass(frozen=True)
 class WorkerExit:
-    """How a worker ended: with `exit_status`, or by `signal_number`; the other is None."""
+    """How a worker ended: with `exit_status`, or by `signal_number`; the other is None.
+
+    `out_of_memory`: the kernel ended it because it had reached its memory limit.
+    """
 
     worker_id: int
     pid: int
@@ -188,6 +205,7 @@ class WorkerExit:
     label: str
     exit_status: int | None
     signal_number: int | None
+    out_of_memory: bool = False
 
     @classmethod
     def from_message(cls, message: Message) -> WorkerExit:
@@ -200,6 +218,7 @@ class WorkerExit:
             label=message.key,
             exit_status=message.status if by_itself else None,
             signal_number=None if by_itself else message.status,
+            out_of_memory=bool(message.flags & Flag.OUT_OF_MEMORY),
         )
 
     def __str__(self) -> str:
