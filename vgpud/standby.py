@@ -193,7 +193,7 @@ class Standby:
             self._give_up(str(error) or "it closed its control socket")
             return
         self._candidate.readiness = Readiness.READY
-        log.debug("standby: worker %d waits to be bound", recruit.worker_id)
+        log.info("standby: worker %d waits to be bound", recruit.worker_id)
 
     def _give_up(self, why: str) -> None:
         log.warning("the standby is of no use: %s", why)
