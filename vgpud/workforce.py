@@ -214,7 +214,7 @@ class Workforce:
         worker.tenant.hold_off[worker.lane].succeeded()
         worker.tenant.refusals.forget()
         self.review(worker.tenant)
-        self._standby.review()
+        self._review_standby()
 
     def _attach(self, worker: Worker) -> None:
         attach_worker(self._mediator, worker)
@@ -275,7 +275,7 @@ class Workforce:
         self._room.serve(self.review)
         if worker is not None:
             self._after(worker.tenant)
-        self._standby.review()
+        self._review_standby()
 
     def _settle(self, worker: Worker, report: WorkerExit) -> None:
         """All that is between a worker that has ended and its VM."""
@@ -322,6 +322,11 @@ class Workforce:
         except SpawnerRefusedError as error:
             if error.error_number != errno.ENOENT:
                 raise
+
+    def _review_standby(self) -> None:
+        """The next one is started when no VM waits: starting a process holds the event loop up."""
+        if not any(worker.phase is Phase.STARTING for worker in self._by_id.values()):
+            self._standby.review()
 
     # --- taking over --------------------------------------------------------------------------
 

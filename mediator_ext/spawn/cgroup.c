@@ -3,8 +3,8 @@
  *
  * Theory of operation
  *
- * A group is made, and limited, before there is a process in it. A new process enters it as its first
- * act, so that all that it ever does counts there. At its end the group is ended as a whole before it
+ * A group is made, and limited, before there is a process in it. A new process is born in it, or enters
+ * it as its first act, so that all that it ever does counts there. At its end the group is ended as a whole before it
  * is removed; that reaches a process that has left the worker's session, and one that forks as fast as
  * it can.
  */
@@ -81,14 +81,13 @@ static int read_limits(const struct settings *settings, enum spawn_role role,
 }
 
 int cgroups_make(const struct cgroups *groups, uint32_t worker_id, enum spawn_role role,
-                 const struct settings *settings, int *entrance)
+                 const struct settings *settings, int *group)
 {
     struct cgroup_limits limits;
     char name[32];
-    int group, rc;
+    int rc = read_limits(settings, role, &limits);
 
-    *entrance = -1;
-    rc = read_limits(settings, role, &limits);
+    *group = -1;
     if (rc < 0 || groups->base < 0) {
         return rc;
     }
@@ -96,16 +95,13 @@ int cgroups_make(const struct cgroups *groups, uint32_t worker_id, enum spawn_ro
     if (mkdirat(groups->base, name, 0755) < 0) {
         return -errno;
     }
-    group = open_worker(groups, worker_id);
-    rc = group < 0 ? group : cgroup_limit(group, &limits);
-    if (rc == 0) {
-        *entrance = openat(group, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-        rc = *entrance < 0 ? -errno : 0;
-    }
-    if (group >= 0) {
-        close(group);
-    }
+    *group = open_worker(groups, worker_id);
+    rc = *group < 0 ? *group : cgroup_limit(*group, &limits);
     if (rc < 0) {
+        if (*group >= 0) {
+            close(*group);
+        }
+        *group = -1;
         unlinkat(groups->base, name, AT_REMOVEDIR);
     }
     return rc;

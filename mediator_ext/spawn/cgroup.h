@@ -46,13 +46,12 @@ void cgroups_close(struct cgroups *groups);
 
 /**
  * cgroups_make() - A group for a worker, limited as its settings say
- * @entrance: set to a close-on-exec descriptor; a process that writes "0" there is in the group; -1 where
- * there are no groups
+ * @group: set to its directory, close-on-exec, the caller's; -1 where there are no groups
  *
  * Return: 0; -EINVAL for a limit that is no number; another -errno. Then there is no group
  */
 int cgroups_make(const struct cgroups *groups, uint32_t worker_id, enum spawn_role role,
-                 const struct settings *settings, int *entrance);
+                 const struct settings *settings, int *group);
 
 /**
  * cgroups_kill() - End a worker and all that it has started, which cannot escape by forking

@@ -147,10 +147,10 @@ static int sweep_before_first_use(struct children *children, uint32_t role, uint
 
 /* Return: 0 with pid and pidfd set and watched, or -errno, logged, and there is no process */
 static int start_process(const struct children *children, struct child *child,
-                         const struct isolate_plan *plan, int entrance)
+                         const struct isolate_plan *plan, int group)
 {
     struct isolate_failure failure;
-    int rc = launch_process(plan, entrance, &child->pid, &child->pidfd, &failure);
+    int rc = launch_process(plan, group, &child->pid, &child->pidfd, &failure);
 
     if (rc < 0) {
         log_error("worker %u (%s): cannot %s: %s", child->worker_id, label_of(child),
@@ -178,7 +178,7 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
     struct isolate_plan plan;
     struct child *child;
     struct stat control;
-    int rc, entrance;
+    int rc, group;
 
     if (role >= ROLES || slot >= children->config.slots) {
         return -EINVAL;
@@ -228,15 +228,15 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
     if (rc < 0) {
         goto out;
     }
-    rc = cgroups_make(children->config.groups, child->worker_id, child->role, &settings, &entrance);
+    rc = cgroups_make(children->config.groups, child->worker_id, child->role, &settings, &group);
     if (rc < 0) {
         log_error("worker %u (%s): cannot make its control group: %s", child->worker_id,
                   label_of(child), strerror(-rc));
     } else {
-        rc = start_process(children, child, &plan, entrance);
+        rc = start_process(children, child, &plan, group);
     }
-    if (entrance >= 0) {
-        close(entrance);
+    if (group >= 0) {
+        close(group);
     }
     close(plan.output_fd);
     if (rc < 0) {

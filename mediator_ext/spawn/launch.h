@@ -13,7 +13,7 @@
 /**
  * launch_process() - Fork, isolate, execute, and wait until the program runs
  * @plan: what to become
- * @entrance: of the control group in which all of that happens, see cgroup.h; -1 = where the spawner is
+ * @group: directory of the control group in which all of that happens; -1 = where the spawner is
  * @pid: set on success
  * @pidfd: set on success, close-on-exec; the caller's
  * @failure: says which stage failed, on failure
@@ -21,7 +21,7 @@
  * Return: 0; -ETIMEDOUT after LAUNCH_TIMEOUT_MS; or the -errno of what failed. On failure there is
  * no process
  */
-int launch_process(const struct isolate_plan *plan, int entrance, pid_t *pid, int *pidfd,
+int launch_process(const struct isolate_plan *plan, int group, pid_t *pid, int *pidfd,
                    struct isolate_failure *failure);
 
 /** launch_undo() - Kill a launched process, wait for it, and close its pidfd */
