@@ -318,13 +318,6 @@ install_venv() {
     ln -sf ../lib/python3.11/site-packages/vgpud/bin/vgpu-{spawn,worker,client} "$target/bin/"
 }
 
-# 0 where there is none.
-systemd_version() {
-    local version
-    version=$(systemctl --version 2>/dev/null | awk 'NR == 1 && $2 ~ /^[0-9]+$/ { print $2 }')
-    printf '%d' "${version:-0}"
-}
-
 # Units, accounts and directories; the configuration only where there is none yet. The units are
 # written for a distribution's paths: here both programs and helpers are in the prefix.
 install_files() {
@@ -343,11 +336,6 @@ install_files() {
             [[ -x $dest$program || -L $dest$program ]] || die "$target names $program: not there"
         done
     done
-    target=$dest/usr/local/lib/systemd/system/vgpu-spawn.service.d
-    rm -rf "$target"
-    if (($(systemd_version) >= 254)); then
-        install -D -m 0644 systemd/vgpu-spawn-subgroup.conf "$target/subgroup.conf"
-    fi
     mkdir -p "$dest/usr/local/bin" "$dest/etc/vgpud"
     ln -sf "$prefix"/bin/{vgpud,vgpu-admin} "$dest/usr/local/bin/"
     for file in vgpud/man/*; do

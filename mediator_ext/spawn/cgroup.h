@@ -36,10 +36,21 @@ struct cgroup_limits {
  * @groups: filled; to be closed also on failure
  * @range: a number of this spawner's alone, which goes into the name: workers that a spawner of the same
  * number has left there are ended
+ * @delegated: the group that this process is in is its own, to be divided; it moves into one below
  *
  * Return: 0; -ENOENT where version 2 is not mounted; another -errno where it cannot be used
  */
-int cgroups_open(struct cgroups *groups, uint32_t range);
+int cgroups_open(struct cgroups *groups, uint32_t range, bool delegated);
+
+/**
+ * cgroups_clear() - End and remove what a spawner has left in the group that was delegated to it
+ *
+ * Called between two spawners, in that group or in the one that systemd runs commands in beside it. What
+ * a living spawner has locked stays.
+ *
+ * Return: 0, also where version 2 is not mounted, or -errno
+ */
+int cgroups_clear(void);
 
 /** cgroups_close() - Let go of it; it is removed if no worker is left in it */
 void cgroups_close(struct cgroups *groups);

@@ -7,12 +7,12 @@
  *       ├── worker-1
  *       └── worker-2
  *
- * A group that has processes of its own cannot hand controllers on. The spawner does not move itself for
- * that: were it killed, the service manager could not put the next one where controllers are handed on
- * from, as long as a worker lives. So the manager has to start it in a group called "spawner"
- * (DelegateSubgroup=), and then what is above that is ours. Elsewhere the base is made below the
- * spawner's own group, with what controllers there are to be had, and none as a rule; a group can be
- * ended as a whole all the same.
+ * A group that has processes of its own cannot hand controllers on. So a spawner to which its group was
+ * delegated moves into one below that. Elsewhere the base is made below the spawner's own group, with
+ * what controllers there are to be had, and none as a rule; a group can be ended as a whole all the same.
+ *
+ * Where controllers are handed on the service manager can start nothing any more, not even the spawner
+ * that follows one that was killed. So it has cgroups_clear() called in between, in a group beside.
  *
  * The base is locked for as long as its spawner lives. What is in one of the same range is left over,
  * and ended; in one of another range that nobody has locked only what is empty is removed.
@@ -34,6 +34,8 @@
 
 #define BASE_PREFIX "vgpu-workers-"
 #define OWN_NAME    "spawner"
+#define CONTROL_NAME                                                                               \
+    ".control"           /* where systemd runs commands beside a service that has Delegate= */
 #define TEXT_BYTES 65536 /* of /proc files: a host with thousands of mounts has more, and no luck */
 
 static const char *const controllers[] = {"memory", "pids", "cpu"};
@@ -56,15 +58,15 @@ static int find_own(char *path, size_t bytes)
     return rc;
 }
 
-/* Hand on what there is of the controllers that workers are limited by. */
-static void hand_on(int group)
+/* Hand on ('+'), or not any more ('-'), what there is of the controllers that workers are limited by;
+ * what came of it is looked at later. */
+static void hand_on(int group, char sign)
 {
     for (size_t i = 0; i < sizeof(controllers) / sizeof(controllers[0]); i++) {
         char text[16];
 
-        snprintf(text, sizeof(text), "+%s", controllers[i]);
-        cgroup_file_write(group, "cgroup.subtree_control",
-                          text); /* what was had is looked at later */
+        snprintf(text, sizeof(text), "%c%s", sign, controllers[i]);
+        cgroup_file_write(group, "cgroup.subtree_control", text);
     }
 }
 
@@ -91,26 +93,25 @@ static uint32_t find_capabilities(int base)
     return SPAWN_CAN_GROUP;
 }
 
-/* Where the base is to be: above a group that was made for the spawner, else below its own. */
-static void step_up(struct cgroups *groups)
+/* Go into a group below our own, which may then hand controllers on. */
+static void step_aside(const struct cgroups *groups)
 {
-    char *name = strrchr(groups->path, '/');
-    char text[32];
-    int above;
+    int own, rc;
 
-    if (!name || strcmp(name + 1, OWN_NAME) != 0) {
+    if (mkdirat(groups->parent, OWN_NAME, 0755) < 0 && errno != EEXIST) {
+        log_warn("cannot make %s/%s: %s", groups->path, OWN_NAME, strerror(errno));
         return;
     }
-    above = openat(groups->parent, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (above >= 0 && cgroup_file_read(above, "cgroup.procs", text, sizeof(text)) == 0 &&
-        faccessat(above, "cgroup.subtree_control", W_OK, AT_EACCESS) == 0) {
-        close(groups->parent);
-        groups->parent = above;
-        *name = '\0';
-        hand_on(above);
-    } else if (above >= 0) {
-        close(above);
+    own = openat(groups->parent, OWN_NAME, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    rc = own < 0 ? -errno : cgroup_file_write(own, "cgroup.procs", "0");
+    if (own >= 0) {
+        close(own);
     }
+    if (rc < 0) {
+        log_warn("cannot go into %s/%s: %s", groups->path, OWN_NAME, strerror(-rc));
+        return;
+    }
+    hand_on(groups->parent, '+');
 }
 
 static bool is_worker(const char *name)
@@ -152,9 +153,10 @@ static void clear(int base, bool ours)
     closedir(stream);
 }
 
-static void clear_others(const struct cgroups *groups)
+/* Bases that no living spawner has locked. @spared: name of one to leave alone. @ours: as in clear() */
+static void clear_bases(int parent, const char *spared, bool ours)
 {
-    int copy = openat(groups->parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int copy = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *stream = copy < 0 ? NULL : fdopendir(copy);
     struct dirent *entry;
 
@@ -168,12 +170,12 @@ static void clear_others(const struct cgroups *groups)
         int fd;
 
         if (strncmp(entry->d_name, BASE_PREFIX, strlen(BASE_PREFIX)) != 0 ||
-            strcmp(entry->d_name, groups->name) == 0) {
+            strcmp(entry->d_name, spared) == 0) {
             continue;
         }
         fd = openat(copy, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
-            clear(fd, false);
+            clear(fd, ours);
             unlinkat(copy, entry->d_name, AT_REMOVEDIR);
         }
         if (fd >= 0) {
@@ -192,7 +194,7 @@ static int open_base(struct cgroups *groups)
     return groups->base < 0 || flock(groups->base, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
 }
 
-int cgroups_open(struct cgroups *groups, uint32_t range)
+int cgroups_open(struct cgroups *groups, uint32_t range, bool delegated)
 {
     int rc;
 
@@ -205,7 +207,9 @@ int cgroups_open(struct cgroups *groups, uint32_t range)
     if (groups->parent < 0) {
         return -errno;
     }
-    step_up(groups);
+    if (delegated) {
+        step_aside(groups);
+    }
     snprintf(groups->name, sizeof(groups->name), BASE_PREFIX "%u", range);
     rc = open_base(groups);
     if (rc < 0) {
@@ -213,8 +217,8 @@ int cgroups_open(struct cgroups *groups, uint32_t range)
         return rc;
     }
     clear(groups->base, true);
-    clear_others(groups);
-    hand_on(groups->base);
+    clear_bases(groups->parent, groups->name, false);
+    hand_on(groups->base, '+');
     groups->capabilities = find_capabilities(groups->base);
     return 0;
 }
@@ -230,4 +234,28 @@ void cgroups_close(struct cgroups *groups)
     }
     groups->parent = groups->base = -1;
     groups->capabilities = 0;
+}
+
+int cgroups_clear(void)
+{
+    char path[PATH_MAX];
+    int group, rc = find_own(path, sizeof(path));
+    char *name = rc < 0 ? NULL : strrchr(path, '/');
+
+    if (rc < 0) {
+        return rc == -ENOENT ? 0 : rc;
+    }
+    if (name && strcmp(name + 1, CONTROL_NAME) == 0) {
+        *name = '\0';
+    }
+    group = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (group < 0) {
+        return -errno;
+    }
+    clear_bases(group, "", true);
+    hand_on(group, '-');
+    unlinkat(group, OWN_NAME,
+             AT_REMOVEDIR); /* there is none, or it is in use, where nothing was delegated */
+    close(group);
+    return 0;
 }

@@ -223,7 +223,7 @@ static int settle_identity(struct spawner *spawner)
 static void open_groups(struct spawner *spawner)
 {
     uint32_t range = spawner->uids.enabled ? spawner->uids.base : (uint32_t)getpid();
-    int rc = cgroups_open(&spawner->groups, range);
+    int rc = cgroups_open(&spawner->groups, range, spawner->options.delegated);
 
     if (rc < 0) {
         log_info("workers have no control groups: %s", strerror(-rc));
@@ -405,6 +405,13 @@ int main(int argc, char **argv)
     status = options_parse(options, argc, argv);
     if (status >= 0) {
         return status;
+    }
+    if (options->clear_groups) {
+        rc = cgroups_clear();
+        if (rc < 0) {
+            log_error("cannot clear the control groups: %s", strerror(-rc));
+        }
+        return rc < 0 ? EXIT_FAILED : EXIT_OK;
     }
     if (chdir("/") < 0 || clean_descriptors(options) < 0 || raise_file_limit(options) < 0 ||
         readiness_begin(&spawner.readiness, options->daemonize, options->ready_fd,

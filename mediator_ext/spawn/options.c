@@ -40,6 +40,8 @@ enum option_id {
     OPTION_LOG_FILE,
     OPTION_READY_FD,
     OPTION_DAEMONIZE,
+    OPTION_DELEGATED,
+    OPTION_CLEAR_GROUPS,
     OPTION_HELP,
     OPTION_VERSION,
 };
@@ -57,6 +59,8 @@ static const struct option long_options[] = {
     {"log-file", required_argument, NULL, OPTION_LOG_FILE},
     {"ready-fd", required_argument, NULL, OPTION_READY_FD},
     {"daemonize", no_argument, NULL, OPTION_DAEMONIZE},
+    {"delegated", no_argument, NULL, OPTION_DELEGATED},
+    {"clear-groups", no_argument, NULL, OPTION_CLEAR_GROUPS},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -84,6 +88,8 @@ static const char help[] =
     "  --ready-fd N            write \"ready\\n\" there when clients can connect, and close it\n"
     "  --daemonize             go to the background when ready; without --log-file, be silent "
     "there\n"
+    "  --delegated             the cgroup that it is started in is its own, to be divided\n"
+    "  --clear-groups          only end and remove what a spawner has left there, and exit\n"
     "  --help, --version\n"
     "\n"
     "SIGTERM ends the spawner and leaves the workers running; SIGINT ends them too. What vgpud "
@@ -195,6 +201,12 @@ static int parse_option(struct options *options, int id, const char *name, const
     case OPTION_DAEMONIZE:
         options->daemonize = true;
         return -1;
+    case OPTION_DELEGATED:
+        options->delegated = true;
+        return -1;
+    case OPTION_CLEAR_GROUPS:
+        options->clear_groups = true;
+        return -1;
     case OPTION_HELP:
         fputs(help, stdout);
         return EXIT_OK;
@@ -229,6 +241,9 @@ static int check_together(const struct options *options, int argc, char **argv)
     if (optind < argc) {
         log_error("unexpected argument %s; see --help", argv[optind]);
         return EXIT_USAGE;
+    }
+    if (options->clear_groups) {
+        return -1;
     }
     if (!options->worker[0]) {
         log_error("--worker is missing: the path of vgpu-worker; see --help");

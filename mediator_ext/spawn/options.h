@@ -31,6 +31,8 @@ struct options {
     int ready_fd;   /* -1 = none */
     int manager_fd; /* listening socket from the service manager; -1 = none */
     bool daemonize;
+    bool delegated;     /* the process's control group is its own to divide */
+    bool clear_groups;  /* do that, and nothing else */
     bool workers_given; /* --max-workers, */
     bool held_given;    /* --max-held: meant as it is; a default may be cut */
 };

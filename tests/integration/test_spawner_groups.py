@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.integration.spawner_under_test import (
     WAIT_S,
     Service,
     needs_root,
+    program,
     running_spawner,
     wait_gone,
 )
@@ -164,27 +166,64 @@ def in_group(group: Path) -> Iterator[None]:
         (before / "cgroup.procs").write_text("0")
 
 
-def test_a_spawner_in_a_subgroup_of_its_own_divides_what_is_above_it() -> None:
-    above = group_of(os.getpid()) / f"vgpu-test-{os.getpid()}"
-    own = above / "spawner"
+@pytest.fixture
+def delegated() -> Iterator[Path]:
+    """A group without processes, which is given to a spawner."""
+    group = group_of(os.getpid()) / f"vgpu-test-{os.getpid()}"
     try:
-        own.mkdir(parents=True)
+        group.mkdir()
     except OSError as error:
         pytest.skip(f"cgroup version 2 cannot be divided here: {error}")
     try:
-        with ExitStack() as stack:
-            with in_group(own):
-                service = stack.enter_context(
-                    running_spawner(f"--worker-uid-base={BASE}", "--max-workers=4")
-                )
-            assert group_of(service.process.pid) == own
-            worker = service.spawn(service.connect())
-            assert group_of(worker.process.pid).parent.parent == above
-            handed_on = (above / "cgroup.subtree_control").read_text().split()
-            there = {"memory", "pids", "cpu"} & set(
-                (above / "cgroup.controllers").read_text().split()
-            )
-            assert there <= set(handed_on)
+        yield group
     finally:
-        own.rmdir()
-        above.rmdir()
+        for left in sorted(group.glob("**/"), reverse=True):
+            left.rmdir()
+
+
+@contextmanager
+def running_in(group: Path) -> Iterator[Service]:
+    with ExitStack() as stack:
+        with in_group(group):
+            running = running_spawner(f"--worker-uid-base={BASE}", "--max-workers=4", "--delegated")
+            service = stack.enter_context(running)
+        yield service
+
+
+def clear_groups(group: Path) -> None:
+    """As systemd has it done between two spawners."""
+    control = group / ".control"
+    control.mkdir(exist_ok=True)
+    with in_group(control):
+        subprocess.run([program(), "--clear-groups"], check=True, timeout=WAIT_S)
+    control.rmdir()
+
+
+def test_a_spawner_divides_the_group_that_was_delegated_to_it(delegated: Path) -> None:
+    with running_in(delegated) as service:
+        assert group_of(service.process.pid) == delegated / "spawner"
+        assert (delegated / "cgroup.procs").read_text() == ""
+        worker = service.spawn(service.connect())
+        assert group_of(worker.process.pid).parent.parent == delegated
+        wanted = {"memory", "pids", "cpu"}
+        there = wanted & set((delegated / "cgroup.controllers").read_text().split())
+        assert set((delegated / "cgroup.subtree_control").read_text().split()) >= there
+        clear_groups(delegated)  # of a living spawner nothing is cleared
+        assert worker.ask("alive") == "alive"
+
+
+def test_what_a_killed_spawner_left_can_be_cleared_so_that_another_one_starts(
+    delegated: Path,
+) -> None:
+    with running_in(delegated) as service:
+        worker = service.spawn(service.connect())
+        daughter = int(worker.ask("daughter"))
+        service.process.kill()
+        service.process.wait(WAIT_S)
+        clear_groups(delegated)
+        worker.wait_ended()
+        wait_gone(daughter)
+        assert [path.name for path in delegated.iterdir() if path.is_dir()] == []
+        assert (delegated / "cgroup.subtree_control").read_text().strip() == ""
+    with running_in(delegated) as service:
+        assert service.spawn(service.connect()).ask("alive") == "alive"

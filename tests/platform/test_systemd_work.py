@@ -31,6 +31,9 @@ def test_work_runs_in_a_worker_of_a_uid_of_its_own(guest: Guest) -> None:
     assert int(status["CapEff"], 16) == 0 and status["NoNewPrivs"] == "1"
     cgroup = guest.host.read(f"/proc/{pid}/cgroup").strip()
     assert re.search(r"/system.slice/vgpu-spawn.service/vgpu-workers-\d+/worker-\d+$", cgroup)
+    spawner = main_pid(guest.host, "vgpu-spawn.service")
+    own = guest.host.read(f"/proc/{spawner}/cgroup").strip()
+    assert own.endswith("/system.slice/vgpu-spawn.service/spawner")
 
 
 def test_the_kernel_ends_a_worker_before_it_ends_vgpud_or_the_spawner(guest: Guest) -> None:

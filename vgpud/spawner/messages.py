@@ -82,8 +82,8 @@ def isolation_gaps(capabilities: Capability) -> tuple[str, ...]:
     elif Capability.LIMIT not in capabilities:
         gaps.append(
             "workers' control groups have no controllers: what one takes of memory and processors "
-            "is not limited; let systemd (254 or later) start vgpu-spawn with its unit, on a host "
-            "with cgroup version 2 alone"
+            "is not limited; let systemd start vgpu-spawn with its unit, on a host with cgroup "
+            "version 2 alone"
         )
     return tuple(gaps)
 
