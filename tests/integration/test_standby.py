@@ -214,3 +214,21 @@ def test_none_is_started_on_a_host_that_is_short_of_memory(
             await ready(host)  # after the pause
 
     asyncio.run(run())
+
+
+def test_a_standby_with_another_device_open_is_replaced(service: Service) -> None:
+    async def run() -> None:
+        async with running_host(service, {ONE: 1}, spawner_keys=WITH_STANDBY) as host:
+            former = await ready(host)
+            settings = {"VGPU_BACKEND": "null", "VGPU_CPU_THREADS": "1"}
+            host.engine.workforce.use_device(settings)
+            present = await ready(host, former.pid)
+            wait_gone(former.pid)
+            with open(f"/proc/{present.pid}/environ", "rb") as environment:
+                assert b"VGPU_CPU_THREADS=1" in environment.read().split(b"\0")
+            host.engine.workforce.use_device({})  # there is none any more
+            wait_gone(present.pid)
+            await until(lambda: host.engine.workforce.standby is None, "its end is known")
+            assert the_standby(host) is None
+
+    asyncio.run(run())
