@@ -34,6 +34,9 @@ REFUSED_STATUS = 77
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UNITS = ("vgpu-spawn.service", "vgpud.service")
+UID_LOCKS = Path("/run/vgpu-spawn.uids")
+"""Where spawners of this host lock their uids. It reaches into the container, whose processes this
+host sees: a spawner out here would else end those that run under uids of its own."""
 
 # Only what services of the system stand on by themselves: nothing else of this host is to start.
 TARGET = """\
@@ -200,6 +203,7 @@ def _booted(base: Path) -> Iterator[SystemdHost]:
     name = f"vgpud-{secrets.token_hex(6)}"
     machine = base / "machine"
     machine.mkdir()
+    UID_LOCKS.touch(mode=0o600)
     with (
         _own_cgroups(name) as cgroups,
         (base / "console").open("wb") as console,
@@ -236,7 +240,7 @@ def _booted(base: Path) -> Iterator[SystemdHost]:
 
 def _nspawn(name: str, root: Path, cgroups: Sequence[Path]) -> list[str]:
     options = ["--quiet", "--register=no", "--private-network", "--notify-ready=yes"]
-    options += ["--link-journal=no", "--settings=no", "--console=pipe"]
+    options += ["--link-journal=no", "--settings=no", "--console=pipe", f"--bind={UID_LOCKS}"]
     # Without a systemd on the host nobody but ourselves can give it a cgroup.
     options += ["--keep-unit"] if cgroups else []
     what = [f"--machine={name}", f"--directory={root}", "--boot"]
