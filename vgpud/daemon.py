@@ -19,7 +19,8 @@ from pathlib import Path
 import vgpud
 from vgpud.account import account_of, drop_privileges
 from vgpud.cli.shutdown import request_shutdown
-from vgpud.config import DEFAULT_PATH, Config, load_config, needs_restart
+from vgpud.config import Config, needs_restart
+from vgpud.config_file import DEFAULT_PATH, load_config
 from vgpud.control.dispatch import Dispatch
 from vgpud.control.handlers.context import Context
 from vgpud.control.listener import ControlListener

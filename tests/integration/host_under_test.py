@@ -14,7 +14,8 @@ from pathlib import Path
 
 from tests.integration.spawner_under_test import ROOT, WAIT_S, Service
 from tests.stub_client import StubClient
-from vgpud.config import Config, config_from_document
+from vgpud.config import Config
+from vgpud.config_file import config_from_document
 from vgpud.descriptors import DescriptorBudget, raise_file_limit
 from vgpud.engine import HostEngine
 from vgpud.engine_limits import limits_of

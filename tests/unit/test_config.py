@@ -12,7 +12,8 @@ import pytest
 import tomli
 
 from tests.guards.sources import ROOT
-from vgpud.config import MAX_BUILDS, Config, config_from_document, load_config
+from vgpud.config import MAX_BUILDS, Config
+from vgpud.config_file import config_from_document, load_config
 from vgpud.errors import ConfigError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vgpud.config import config_from_document
+from vgpud.config_file import config_from_document
 from vgpud.engine_limits import workforce_config
 from vgpud.hold_off import FIRST_S, LONGEST_S, HoldOff
 from vgpud.mediator import Lane
