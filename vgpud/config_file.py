@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -33,50 +34,104 @@ _SECTIONS: dict[str, type[Struct]] = {
 
 
 def load_config(path: Path | None = None) -> Config:
-    """Reads the configuration, or the defaults if none is named and none is installed.
+    """Reads the configuration, or the defaults if nothing is named and nothing is installed.
 
     Args:
-        path: the file to read; it must exist. None reads DEFAULT_PATH if there is one.
+        path: the file to read; it must exist. None reads DEFAULT_PATH if there is one. Either way
+            the drop-ins beside it are read after it.
 
     Raises:
-        ConfigError: the file cannot be read, is not TOML, or has a key or value that is not
+        ConfigError: a file cannot be read, is not TOML, or has a key or value that is not
             understood; names the file, the key and what is expected.
     """
-    if path is None:
-        if not DEFAULT_PATH.exists():
-            return Config()
-        path = DEFAULT_PATH
+    return config_from_documents([(str(file), _read(file)) for file in config_files(path)])
+
+
+def config_files(path: Path | None = None) -> list[Path]:
+    """The files that load_config() reads, in that order. Raises ConfigError.
+
+    Drop-ins are the files *.toml in FILE.d, sorted by name; hidden ones are none.
+    """
+    named, path = path is not None, path or DEFAULT_PATH
+    files = [path] if named or path.exists() else []
+    directory = path.with_name(f"{path.name}.d")
+    try:
+        names = sorted(entry.name for entry in os.scandir(directory))
+    except FileNotFoundError:
+        return files
+    except OSError as error:
+        raise ConfigError(f"{directory}: cannot be read: {error.strerror}") from error
+    return files + [
+        directory / name for name in names if name.endswith(".toml") and not name.startswith(".")
+    ]
+
+
+def list_config_files(path: Path | None = None) -> str:
+    """For people: the files that load_config() reads."""
+    return ", ".join(map(str, config_files(path))) or "no file, all defaults"
+
+
+def file_that_sets(dotted: str, path: Path | None = None) -> Path:
+    """The file that counts for a key, such as "daemon.user"; for one in none, the first file."""
+    section, _, key = dotted.partition(".")
+    files = config_files(path)
+    having = [file for file in files if key in _read(file).get(section, {})]
+    return (having or files or [DEFAULT_PATH])[-1 if having else 0]
+
+
+def config_from_document(document: dict[str, Any], source: str) -> Config:
+    """Checks a parsed TOML document. `source` names it in errors; raises ConfigError."""
+    return config_from_documents([(source, document)])
+
+
+def config_from_documents(documents: Sequence[tuple[str, dict[str, Any]]]) -> Config:
+    """Checks parsed TOML documents, each with its name; keys of a later one count.
+
+    Raises ConfigError, which names the document that has the key.
+    """
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for source, document in documents:
+        _refuse_unknown_keys(document, source)
+        for section, content in document.items():
+            merged.setdefault(section, {}).update(content)
+            origin.update(dict.fromkeys((f"{section}.{key}" for key in content), source))
+    try:
+        config = msgspec.convert(merged, Config, strict=True)
+    except msgspec.ValidationError as error:
+        said = _explain(str(error), merged)
+        raise ConfigError(f"{_origin_of(said.partition(':')[0], origin)}: {said}") from error
+    for key, socket in _socket_paths(config):
+        size = len(os.fsencode(socket))
+        if size > UNIX_PATH_MAX:
+            raise ConfigError(
+                f"{_origin_of(key, origin)}: {key}: the path of a Unix socket may have "
+                f"{UNIX_PATH_MAX} bytes, {socket} would have {size}"
+            )
+    return config
+
+
+def _origin_of(dotted: str, origin: Mapping[str, str]) -> str:
+    """Where a key is set. One left out can be refused only beside others of its section."""
+    section = dotted.partition(".")[0] + "."
+    others = [source for key, source in origin.items() if key.startswith(section)]
+    return origin.get(dotted) or (others[-1] if others else "the default")
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}", _HOW_TO_START_WITHOUT) from error
     try:
-        document = tomli.loads(text)
+        return tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}") from error
-    return config_from_document(document, str(path))
 
 
 _HOW_TO_START_WITHOUT = (
     "Without --config, vgpud reads /etc/vgpud/vgpud.toml if it is there, else uses its defaults."
 )
-
-
-def config_from_document(document: dict[str, Any], source: str) -> Config:
-    """Checks a parsed TOML document. `source` names it in errors; raises ConfigError."""
-    _refuse_unknown_keys(document, source)
-    try:
-        config = msgspec.convert(document, Config, strict=True)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(str(error), document)}") from error
-    for key, socket in _socket_paths(config):
-        size = len(os.fsencode(socket))
-        if size > UNIX_PATH_MAX:
-            raise ConfigError(
-                f"{source}: {key}: the path of a Unix socket may have {UNIX_PATH_MAX} bytes, "
-                f"{socket} would have {size}"
-            )
-    return config
 
 
 def _socket_paths(config: Config) -> list[tuple[str, Path]]:

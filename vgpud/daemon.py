@@ -20,7 +20,7 @@ import vgpud
 from vgpud.account import account_of, drop_privileges
 from vgpud.cli.shutdown import request_shutdown
 from vgpud.config import Config, needs_restart
-from vgpud.config_file import DEFAULT_PATH, load_config
+from vgpud.config_file import file_that_sets, list_config_files, load_config
 from vgpud.control.dispatch import Dispatch
 from vgpud.control.handlers.context import Context
 from vgpud.control.listener import ControlListener
@@ -212,7 +212,7 @@ class Daemon:
         except StoreError as error:
             log.error("reload: the VMs stay as they are: %s", error)
             pending = 1
-        log.info("reload: done")
+        log.info("reload: done: %s", list_config_files(self._config_path))
         self._service.ready("reloaded, but not all is applied" if pending else "reloaded")
         return restart_needed
 
@@ -272,7 +272,8 @@ def read_config(path: Path | None) -> Config:
     try:
         account_of(config)
     except ConfigError as error:
-        raise ConfigError(f"{path or DEFAULT_PATH}: {error}", error.next_step) from error
+        where = file_that_sets("daemon.user", path)
+        raise ConfigError(f"{where}: {error}", error.next_step) from error
     return config
 
 
@@ -280,6 +281,7 @@ def serve(config_path: Path | None) -> ExitCode:
     """Run the daemon until it is asked to end. Raises VgpudError when it cannot start."""
     config = read_config(config_path)
     start_logging(config.daemon.log_level)
+    log.info("configuration: %s", list_config_files(config_path))
     daemon = Daemon(config, config_path)
     signal.signal(signal.SIGHUP, daemon.ask_reload)
     make_directories(config)
@@ -351,7 +353,10 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"vgpud {vgpud.__version__}")
-    config_help = "configuration (default: /etc/vgpud/vgpud.toml if it exists, else the defaults)"
+    config_help = (
+        "configuration, with drop-ins in FILE.d (default: /etc/vgpud/vgpud.toml if it exists, else "
+        "the defaults)"
+    )
     top.add_argument("--config", type=Path, metavar="FILE", help=config_help)
     top.add_argument(
         "--check-config", action="store_true", help="read the configuration, say what is wrong, end"
@@ -377,7 +382,8 @@ def main(arguments: list[str] | None = None) -> int:
             return shutdown(options.config, options.all, not options.no_wait)
         if options.check_config:
             read_config(options.config)
-            print("vgpud: the configuration is good")
+            files = list_config_files(options.config)
+            print(f"vgpud: the configuration is good ({files})")
             return ExitCode.OK
         return serve(options.config)
     except VgpudError as error:

@@ -67,6 +67,21 @@ def test_vgpu_admin_reloads_as_the_signal_does_and_says_what_waits_for_the_next_
     assert daemon.admin("wait-ready").returncode == 0
 
 
+def test_a_drop_in_is_taken_over_at_a_reload_and_is_gone_with_its_file(
+    vgpud_of_its_own: RunningDaemon, config: str
+) -> None:
+    drop_in = vgpud_of_its_own.config.with_name(f"{vgpud_of_its_own.config.name}.d") / "a.toml"
+    drop_in.parent.mkdir()
+    drop_in.write_text("[trace]\nentries = 32\n")
+    said = reload(vgpud_of_its_own, config)
+    assert f"reload: done: {vgpud_of_its_own.config}, {drop_in}" in said
+    assert "trace.entries has changed" in said
+    drop_in.write_text("[trace]\nentries = 33\n")
+    assert f"{drop_in}: trace.entries: expected 0 or" in reload(vgpud_of_its_own, config)
+    drop_in.unlink()
+    assert "WARNING" not in reload(vgpud_of_its_own, config)
+
+
 BAD = {
     "unknown key": ("[vms]\nqueue = 5\n", "vms.queue"),
     "wrong type": ('[scheduler]\nrun_timeout_ms = "1"\n', "scheduler.run_timeout_ms"),

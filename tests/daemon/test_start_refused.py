@@ -63,7 +63,11 @@ def test_a_missing_configuration_is_named(place: Place) -> None:
 
 def test_the_configuration_can_be_checked_without_starting(place: Place) -> None:
     check = [str(BIN / "vgpud"), "--config", str(place.config), "--check-config"]
-    assert subprocess.run(check, check=False, capture_output=True).returncode == 0
+    good = subprocess.run(check, check=False, capture_output=True, text=True)
+    assert (good.returncode, good.stdout) == (
+        0,
+        f"vgpud: the configuration is good ({place.config})\n",
+    )
     place.configure("[nothing]\n")
     assert subprocess.run(check, check=False, capture_output=True).returncode == 2
     assert not place.processes()

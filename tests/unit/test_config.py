@@ -13,7 +13,13 @@ import tomli
 
 from tests.guards.sources import ROOT
 from vgpud.config import MAX_BUILDS, Config
-from vgpud.config_file import config_from_document, load_config
+from vgpud.config_file import (
+    config_files,
+    config_from_document,
+    file_that_sets,
+    list_config_files,
+    load_config,
+)
 from vgpud.errors import ConfigError
 
 
@@ -125,6 +131,102 @@ def test_run_directory_must_leave_room_for_the_sockets_of_vms() -> None:
 def test_missing_file_that_was_named_is_refused(short_dir: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(short_dir / "absent.toml")
+
+
+def drop_in(main: Path, name: str, text: str) -> Path:
+    directory = main.with_name("vgpud.toml.d")
+    directory.mkdir(exist_ok=True)
+    path = directory / name
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def main_file(short_dir: Path) -> Path:
+    path = short_dir / "vgpud.toml"
+    path.write_text("[scheduler]\nquantum_us = 500\nunits_in_flight = 4\n")
+    return path
+
+
+def test_drop_ins_change_single_keys_the_last_by_name_counts(main_file: Path) -> None:
+    drop_in(main_file, "20-b.toml", "[scheduler]\nquantum_us = 700\n[faults]\nthreshold = 7\n")
+    drop_in(main_file, "10-a.toml", "[scheduler]\nquantum_us = 600\n")
+    config = load_config(main_file)
+    assert config.scheduler.quantum_us == 700
+    assert config.scheduler.units_in_flight == 4
+    assert config.faults.threshold == 7
+    assert [path.name for path in config_files(main_file)] == [
+        "vgpud.toml",
+        "10-a.toml",
+        "20-b.toml",
+    ]
+
+
+def test_what_is_no_drop_in_is_not_read(main_file: Path) -> None:
+    for name in ("10-a.toml.bak", ".10-a.toml", "README", "10-a.toml~"):
+        drop_in(main_file, name, "this is not TOML")
+    assert load_config(main_file).scheduler.quantum_us == 500
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[scheduler]\nquantum = 1\n", "scheduler.quantum: unknown key"),
+        ("[scheduler]\nquantum_us = 1\n", "scheduler.quantum_us: expected an integer from 100"),
+        ("[scheduler\n", "is not valid TOML"),
+        ("scheduler = 1\n", "scheduler: expected a section [scheduler]"),
+        ("[vms]\nmax_queued_total = 100\n", "vms.max_queued_per_vm: expected at most"),
+        (f"[daemon]\nrun_dir = '/{'x' * 107}'\n", "daemon.run_dir: the path of a Unix socket"),
+    ],
+)
+def test_what_is_wrong_with_a_drop_in_names_that_file(
+    main_file: Path, text: str, said: str
+) -> None:
+    path = drop_in(main_file, "10-a.toml", text)
+    drop_in(main_file, "20-b.toml", "[faults]\nthreshold = 7\n")
+    with pytest.raises(ConfigError) as refused:
+        load_config(main_file)
+    assert str(refused.value).startswith(f"{path}: {said}")
+
+
+def test_a_drop_in_mends_a_value_of_the_file_before_it(main_file: Path) -> None:
+    main_file.write_text("[scheduler]\nquantum_us = 1\n")
+    with pytest.raises(ConfigError, match=f"^{main_file}: scheduler.quantum_us"):
+        load_config(main_file)
+    drop_in(main_file, "10-a.toml", "[scheduler]\nquantum_us = 500\n")
+    assert load_config(main_file).scheduler.quantum_us == 500
+
+
+def test_drop_ins_alone_are_read_where_no_file_is_installed(
+    main_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main_file.unlink()
+    monkeypatch.setattr("vgpud.config_file.DEFAULT_PATH", main_file)
+    assert load_config() == Config()
+    path = drop_in(main_file, "10-a.toml", "[scheduler]\nquantum_us = 600\n")
+    assert load_config().scheduler.quantum_us == 600
+    assert list_config_files() == str(path)
+
+
+def test_drop_ins_do_not_stand_in_for_a_file_that_was_named(main_file: Path) -> None:
+    drop_in(main_file, "10-a.toml", "[scheduler]\nquantum_us = 600\n")
+    main_file.unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(main_file)
+
+
+def test_directory_of_drop_ins_that_is_a_file_is_refused(main_file: Path) -> None:
+    directory = main_file.with_name("vgpud.toml.d")
+    directory.write_text("")
+    with pytest.raises(ConfigError, match=f"^{directory}: cannot be read: Not a directory"):
+        load_config(main_file)
+
+
+def test_the_file_that_counts_for_a_key_is_found(main_file: Path) -> None:
+    path = drop_in(main_file, "10-a.toml", "[scheduler]\nquantum_us = 600\n")
+    assert file_that_sets("scheduler.quantum_us", main_file) == path
+    assert file_that_sets("scheduler.units_in_flight", main_file) == main_file
+    assert file_that_sets("daemon.user", main_file) == main_file
 
 
 def test_file_that_is_not_toml_is_refused_with_its_line(short_dir: Path) -> None:
