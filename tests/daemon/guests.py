@@ -27,7 +27,7 @@ from tests.daemon_under_test import ROOT, RunningDaemon
 from tests.ring_abi import DeviceStatus, Lane, Status, op_module_load, ref
 from tests.ring_client import Refused, RingClient
 from tests.stub_client import StubClient
-from vgpud.cli.client import Client
+from vgpud.client import Client
 from vgpud.model.priority import Priority
 from vgpud.protocol.messages import (
     DisablePool,

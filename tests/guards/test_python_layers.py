@@ -68,6 +68,7 @@ LAYERS = {
     "vgpud.leases": "rules",
     "vgpud.control": "control",
     "vgpud.cases": "cases",
+    "vgpud.client": "client",
     "vgpud.cli": "cli",
     "vgpud.account": "daemon",
     "vgpud.spawner_life": "daemon",
@@ -100,7 +101,8 @@ MAY_IMPORT: dict[str, Collection[str]] = {
     "rules": _BELOW_RULES | {"reconcile"},
     "control": _BELOW_RULES | {"reconcile", "rules"},
     "cases": _BELOW_RULES | {"reconcile", "rules"},
-    "cli": _WORDS | {"protocol"},
+    "client": _WORDS | {"protocol"},
+    "cli": _WORDS | {"protocol", "client"},
     "daemon": _BELOW_RULES
     | {"reconcile", "rules", "control", "systemd", "directories", "pocl", "cli"},
     "demo": _SETTINGS | {"protocol", "cli", "pocl"},

@@ -18,9 +18,9 @@ from tests.guards.sources import ROOT
 from tests.unit.admin_under_test import Admin, Ran
 from tests.unit.control_under_test import UUID_1, UUID_2, UUID_3, RunningControl, running_control
 from vgpud.cli.admin import build_parser
-from vgpud.cli.client import error_from_reply
 from vgpud.cli.shutdown import request_shutdown
 from vgpud.cli.vms import VM_ID_MAX
+from vgpud.client import error_from_reply
 from vgpud.control.authz import RolePolicy
 from vgpud.errors import NoDaemonError, TimeoutExpiredError, VgpudError
 from vgpud.model import vm as model_vm

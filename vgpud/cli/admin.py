@@ -27,10 +27,10 @@ from vgpud.cli import (
     trace,
     vms,
 )
-from vgpud.cli.client import DEFAULT_SOCKET, Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.report import as_json, as_line, write
 from vgpud.cli.values import seconds
+from vgpud.client import DEFAULT_SOCKET, Client
 from vgpud.errors import ExitCode, OutputError, UsageError, VgpudError
 
 PROGRAM = "vgpu-admin"

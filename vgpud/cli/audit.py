@@ -5,9 +5,9 @@ from __future__ import annotations
 import pwd
 from argparse import ArgumentParser, Namespace
 
-from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.values import whole_number
+from vgpud.client import Client
 from vgpud.protocol.messages import ListAudit, ListAuditReply
 from vgpud.protocol.states import AuditRecord
 

@@ -9,9 +9,9 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.render import size
+from vgpud.client import Client
 from vgpud.errors import OutputError
 from vgpud.protocol.messages import Backup, BackupReply
 

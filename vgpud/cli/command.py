@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from vgpud.cli.client import Client
+from vgpud.client import Client
 from vgpud.record import Record
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 
-from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.render import duration
 from vgpud.cli.values import whole_number
 from vgpud.cli.vms import named, which_vm
+from vgpud.client import Client
 from vgpud.protocol.messages import Explain, ExplainReply
 from vgpud.protocol.states import RequestExplanation, VmState
 

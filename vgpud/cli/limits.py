@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.render import limits_line, pool_weight_table, rate_limit_table, weight_table
 from vgpud.cli.values import whole_number
 from vgpud.cli.vms import named, which_vm
+from vgpud.client import Client
 from vgpud.protocol.messages import (
     ListPools,
     ListPoolsReply,

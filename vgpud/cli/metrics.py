@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
-from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.exposition import exposition
 from vgpud.cli.render import connection_table, work_table
+from vgpud.client import Client
 from vgpud.errors import UnhealthyError
 from vgpud.protocol.messages import ListVms, ListVmsReply, Status, StatusReply
 

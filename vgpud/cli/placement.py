@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.render import vm_block
 from vgpud.cli.values import whole_number
 from vgpud.cli.vms import POOL_HELP, PRIORITIES, VM_ID_MAX, named, priority_of, which_vm
+from vgpud.client import Client
 from vgpud.protocol.messages import MoveVm, MoveVmReply
 from vgpud.protocol.states import VmState
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.confirm import confirmed
 from vgpud.cli.render import pool_line, pool_list, pool_page, vm_head
+from vgpud.client import Client
 from vgpud.errors import NotConfirmedError
 from vgpud.protocol.messages import (
     CreatePool,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.vms import named, which_vm
+from vgpud.client import Client
 from vgpud.protocol.messages import (
     ClearQuarantine,
     ClearQuarantineReply,

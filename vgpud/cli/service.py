@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from argparse import ArgumentParser, Namespace
 
-from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
+from vgpud.client import Client
 from vgpud.errors import NoDaemonError, TimeoutExpiredError
 from vgpud.protocol.messages import ReloadConfig, ReloadConfigReply, Status, StatusReply
 

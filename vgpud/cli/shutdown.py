@@ -8,7 +8,7 @@ import socket
 import struct
 from contextlib import suppress
 
-from vgpud.cli.client import Client
+from vgpud.client import Client
 from vgpud.errors import TimeoutExpiredError
 from vgpud.protocol.messages import Shutdown, ShutdownReply
 

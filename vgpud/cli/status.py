@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.render import status_page
+from vgpud.client import Client
 from vgpud.protocol.messages import Status, StatusReply
 
 

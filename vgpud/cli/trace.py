@@ -6,10 +6,10 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
-from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.trace_table import HEADINGS, missed_line, trace_line
 from vgpud.cli.values import whole_number
+from vgpud.client import Client
 from vgpud.protocol.messages import Trace, TraceReply
 
 LIMIT_MAX = 1_000

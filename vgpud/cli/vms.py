@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, _MutuallyExclusiveGroup
 
-from vgpud.cli.client import Client
 from vgpud.cli.command import Command, Output
 from vgpud.cli.render import vm_block, vm_list
 from vgpud.cli.values import whole_number
+from vgpud.client import Client
 from vgpud.model.priority import Priority
 from vgpud.protocol.messages import (
     ListVms,

@@ -1,4 +1,4 @@
-"""Calls on the control socket, waited for; used by the command line clients."""
+"""Calls on the control socket, waited for."""
 
 from __future__ import annotations
 
