@@ -46,7 +46,14 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["vgpud", "vgpud.*"]),
     package_data={
-        "vgpud": ["bin/*", "protocol/*.varlink", "store/*.sql", "store/migrations/*.sql", "man/*"],
+        "vgpud": [
+            "py.typed",
+            "bin/*",
+            "protocol/*.varlink",
+            "store/*.sql",
+            "store/migrations/*.sql",
+            "man/*",
+        ],
     },
     cffi_modules=["mediator_ext/build_mediator.py:ffibuilder"],
     install_requires=requirements("requirements.txt"),

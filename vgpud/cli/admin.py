@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
@@ -30,11 +29,10 @@ from vgpud.cli import (
 from vgpud.cli.command import Command, Output
 from vgpud.cli.report import as_json, as_line, write
 from vgpud.cli.values import seconds
-from vgpud.client import DEFAULT_SOCKET, Client
+from vgpud.client import DEFAULT_SOCKET, TIMEOUT_S, Client, path_of_socket
 from vgpud.errors import ExitCode, OutputError, UsageError, VgpudError
 
 PROGRAM = "vgpu-admin"
-TIMEOUT_S = 10.0
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
@@ -137,8 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _help(options.topic)
         command = COMMANDS[options.command]
         attempt = command.attempt(options)
-        socket_path = options.socket or os.environ.get("VGPUD_SOCKET") or DEFAULT_SOCKET
-        output = command.run(Client(socket_path, options.timeout), options)
+        client = Client(path_of_socket(options.socket), options.timeout)
+        output = command.run(client, options)
         if not isinstance(output, Output):
             return _write_all(output, in_json=options.json)
         write(json.dumps(output.answer, indent=2) if options.json else output.text)

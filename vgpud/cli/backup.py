@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import os
 from argparse import ArgumentParser, Namespace
@@ -12,6 +10,7 @@ from pathlib import Path
 from vgpud.cli.command import Command, Output
 from vgpud.cli.render import size
 from vgpud.client import Client
+from vgpud.client.service import database_of
 from vgpud.errors import OutputError
 from vgpud.protocol.messages import Backup, BackupReply
 
@@ -30,10 +29,7 @@ def _backup(client: Client, options: Namespace) -> Output:
     if options.file.exists() and not options.force:
         raise OutputError(f"{options.file} exists", "Name another file, or add --force.")
     reply, answer = client.call(Backup(), BackupReply)
-    try:
-        content = base64.b64decode(reply.database, validate=True)
-    except binascii.Error as error:
-        raise OutputError(f"the daemon's answer is no copy: {error}") from error
+    content = database_of(reply)
     _write(options.file, content, replace=options.force)
     told = {"file": str(options.file), "bytes": len(content), "version": answer["version"]}
     return Output(f"{options.file}: {size(len(content))}, schema version {reply.version}", told)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from argparse import ArgumentParser, Namespace
 
 from vgpud.cli.command import Command, Output
 from vgpud.client import Client
-from vgpud.errors import NoDaemonError, TimeoutExpiredError
-from vgpud.protocol.messages import ReloadConfig, ReloadConfigReply, Status, StatusReply
-
-PAUSE_S = 0.1
+from vgpud.client.service import wait_ready
+from vgpud.protocol.messages import ReloadConfig, ReloadConfigReply, StatusReply
 
 
 def _no_options(parser: ArgumentParser) -> None:
@@ -35,33 +32,8 @@ def _reload(client: Client, options: Namespace) -> Output:
 
 
 def _wait_ready(client: Client, options: Namespace) -> Output:
-    deadline = time.monotonic() + options.timeout
-    while True:
-        try:
-            reply, answer = client.call(Status(), StatusReply)
-        except NoDaemonError as error:
-            missing = str(error)
-        else:
-            missing = _missing(reply, without_device=options.without_device)
-            if not missing:
-                return Output(f"vgpud is ready: {_device(reply)}", answer)
-        if time.monotonic() + PAUSE_S > deadline:
-            raise TimeoutExpiredError(
-                f"not ready within {options.timeout:g} s: {missing}",
-                "See `vgpu-admin status` and the log; --timeout waits longer.",
-            )
-        time.sleep(PAUSE_S)
-
-
-def _missing(status: StatusReply, *, without_device: bool) -> str:
-    """What keeps it from serving, or nothing."""
-    if status.daemon.draining:
-        return "the daemon is ending"
-    if not status.daemon.engine_running:
-        return "its engine does not run yet"
-    if not (without_device or status.device.ready):
-        return f"no device: {status.device.reason}"
-    return ""
+    reply, answer = wait_ready(client, options.timeout, without_device=options.without_device)
+    return Output(f"vgpud is ready: {_device(reply)}", answer)
 
 
 def _device(status: StatusReply) -> str:

@@ -73,7 +73,7 @@ class Client:
 
     def follow(
         self, message: Record, reply_type: type[ReplyType]
-    ) -> Iterator[tuple[ReplyType, dict[str, Any]]]:
+    ) -> Generator[tuple[ReplyType, dict[str, Any]], None, None]:
         """Makes a call that has several replies, and gives each as it comes, however long it takes.
 
         Only the first one must come in time. Raises as `call` does, also between replies, and
