@@ -7,6 +7,7 @@ import time
 from vgpud.mediator import Event, Fault
 from vgpud.model.mediation import EngineQuarantine
 from vgpud.model.vm import Quarantine
+from vgpud.spawner import signal_name
 
 EXIT_DEVICE_LOST = 5
 """Exit status of a worker whose device serves it no more, such as after a kernel's wild write."""
@@ -36,7 +37,7 @@ def fault_sentence(event: Event) -> str:
 def _how(detail: int) -> str:
     """A signal, or 256 + an exit status."""
     if detail < 256:
-        return f"signal {detail}"
+        return f"signal {signal_name(detail)}"
     lost = ", the device was lost to it" if detail - 256 == EXIT_DEVICE_LOST else ""
     return f"exit status {detail - 256}{lost}"
 

@@ -151,6 +151,4 @@ def how_it_ended(report: WorkerExit) -> str:
     """For logs."""
     if report.out_of_memory:
         return "ended by the kernel: it reached its memory limit (worker_memory_bytes)"
-    if report.signal_number is not None:
-        return f"killed by signal {report.signal_number}"
-    return f"exit status {report.exit_status}"
+    return str(report) if report.signal_number is None else f"killed by signal {report}"

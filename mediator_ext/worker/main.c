@@ -184,6 +184,15 @@ static int probe(const struct arguments *arguments, struct backend *backend, int
     return status ? EXIT_NOT_READY : EXIT_ENDED;
 }
 
+/* Anything but the CPU itself, and nothing at all. */
+static bool has_driver(const struct arguments *arguments, struct backend *backend)
+{
+    struct vgpu_device_info info = {0};
+
+    arguments->ops->describe(backend, &info);
+    return info.type != VGPU_DEVICE_TYPE_CPU && info.type != VGPU_DEVICE_TYPE_NONE;
+}
+
 int main(int argc, char **argv)
 {
     char reason[REASON_BYTES] = "";
@@ -208,7 +217,7 @@ int main(int argc, char **argv)
     if (!status)
         status = arguments.ops->open(&arguments.settings, &backend, reason, sizeof(reason));
     if (!status) {
-        status = sandbox_before_guest();
+        status = sandbox_before_guest(arguments.role, has_driver(&arguments, backend));
         if (status)
             snprintf(reason, sizeof(reason), "cannot give up rights: %s", strerror(-status));
     } else if (!reason[0]) {

@@ -5,7 +5,7 @@
  *
  * LLVM, inside a CPU device's runtime, installs handlers for the signals that a crash raises. A
  * kernel's wild write must end this process by that very signal: it is what the exit report tells
- * the operator.
+ * the operator. That comes before the filter, which is the last act: a handler would run under it.
  */
 #include "sandbox.h"
 
@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+
+#include "filter.h"
 
 int sandbox_before_device(void)
 {
@@ -26,7 +28,7 @@ int sandbox_before_device(void)
     return 0;
 }
 
-int sandbox_before_guest(void)
+int sandbox_before_guest(uint32_t role, bool has_driver)
 {
     for (int number = 1; number <= SIGSYS; number++) { /* the classic ones; no runtime uses more */
         struct sigaction now;
@@ -39,5 +41,5 @@ int sandbox_before_guest(void)
         if (sigaction(number, &now, NULL) < 0)
             return -errno;
     }
-    return 0;
+    return filter_install(role, has_driver);
 }

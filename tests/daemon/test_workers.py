@@ -80,7 +80,7 @@ def test_what_a_killed_worker_had_is_answered_device_lost_and_the_next_one_goes_
     statuses = [parse_response(answer.payload).status for answer in answers]
     lost = [WireStatus.DEVICE_LOST] * running
     assert statuses == lost + [WireStatus.OK] * (count - running)
-    guest.logged(rf"launch worker \d+ \(pid {worker.pid}\) ended: killed by signal 9")
+    guest.logged(rf"launch worker \d+ \(pid {worker.pid}\) ended: killed by signal SIGKILL")
     assert guest.live().worker_pid not in (0, worker.pid)
     assert neighbour.live().worker_pid == others.pid
     assert (neighbour.live().faults, neighbour.live().failed) == (0, 0)

@@ -17,6 +17,7 @@ from vgpud.spawner.messages import (
     WorkerExit,
     WorkerProcess,
     isolation_gaps,
+    signal_name,
 )
 from vgpud.spawner.start import SpawnerLaunch, connect_or_start
 
@@ -37,4 +38,5 @@ __all__ = [
     "connect_or_start",
     "isolation_gaps",
     "open_hold_channel",
+    "signal_name",
 ]

@@ -192,6 +192,14 @@ class WorkerEntry:
     label: str
 
 
+def signal_name(number: int) -> str:
+    """SIGSEGV for 11; real-time signals have no names, and stay numbers."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
+
+
 @dataclass(frozen=True)
 class WorkerExit:
     """How a worker ended: with `exit_status`, or by `signal_number`; the other is None.
@@ -224,10 +232,7 @@ class WorkerExit:
     def __str__(self) -> str:
         if self.signal_number is None:
             return f"exit status {self.exit_status}"
-        try:
-            return signal.Signals(self.signal_number).name
-        except ValueError:  # a real-time signal has no name
-            return f"signal {self.signal_number}"
+        return signal_name(self.signal_number)
 
 
 @dataclass(frozen=True)
