@@ -153,8 +153,9 @@ static int start_process(const struct children *children, struct child *child,
     int rc = launch_process(plan, group, &child->pid, &child->pidfd, &failure);
 
     if (rc < 0) {
-        log_error("worker %u (%s): cannot %s: %s", child->worker_id, label_of(child),
-                  isolate_stage_name(failure.stage), strerror(-rc));
+        log_error("worker %u (%s): cannot %s: %s%s%s", child->worker_id, label_of(child),
+                  isolate_stage_name(failure.stage), failure.culprit,
+                  failure.culprit[0] ? ": " : "", strerror(-rc));
         return rc;
     }
     if (watch_set(children->config.epoll_fd, EPOLL_CTL_ADD, child->pidfd, EPOLLIN, WATCH_CHILD,
@@ -177,6 +178,7 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
     struct settings settings;
     struct isolate_plan plan;
     struct child *child;
+    struct view view;
     struct stat control;
     int rc, group;
 
@@ -212,6 +214,13 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
     if (rc < 0) {
         goto out;
     }
+    rc = view_make(&view, child->role, children->config.program, settings.environment);
+    if (rc < 0) {
+        log_error("worker %u (%s): VGPU_OPENCL_LIBRARY is not a path of which it can be shown the "
+                  "directory: %s",
+                  child->worker_id, label_of(child), strerror(-rc));
+        goto out;
+    }
     snprintf(role_option, sizeof(role_option), "--role=%s", role_names[role]);
     snprintf(fd_option, sizeof(fd_option), "--control-fd=%d", ISOLATE_CONTROL_FD);
     plan = (struct isolate_plan){
@@ -219,6 +228,7 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
         .arguments = arguments,
         .environment = settings.environment,
         .scratch = scratch_path,
+        .view = &view,
         .control_fd = control_fd,
         .own_uid = own_uid(children),
         .own_namespaces = children->config.capabilities & SPAWN_CAN_NAMESPACE,

@@ -10,10 +10,8 @@
  * worker must say PR_SET_DUMPABLE 0 as its first act; and it installs its own system call filter
  * once its driver is loaded, for which no_new_privs is set here already.
  *
- * The file system stage gives the worker a file system in memory of its own over its scratch
- * directory, limited in size, that vanishes with its last process. Beyond that it still sees the
- * host's files, with the rights of a uid that owns none of them. An empty root goes here, and
- * nowhere else.
+ * The file system stage (root.c) gives the worker a root of its own, in which it sees what its role
+ * needs (view.c), and a file system in memory, limited in size, for what it writes.
  */
 #include "spawn/isolate.h"
 
@@ -25,13 +23,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "spawn/root.h"
 #include "spawn/spawn_protocol.h"
 
 #define STATUS_FD 4 /* next to the control socket, so that one close_range() ends the rest */
@@ -40,8 +38,7 @@
 
 #define MAX_OPEN_FILES 256
 /* Threads count: a CPU driver makes one per core, and large hosts have hundreds. */
-#define MAX_TASKS       1024
-#define SCRATCH_OPTIONS "mode=0700,size=512m,nr_inodes=65536,uid=%u,gid=%u"
+#define MAX_TASKS 1024
 
 /* One VM's state on the device is a smaller loss than a whole VM, or than vgpud. */
 #define OOM_SCORE 500
@@ -148,15 +145,16 @@ static int enter_namespaces(void)
     return unshare(NAMESPACES) < 0 ? -errno : 0;
 }
 
-static int arrange_files(const char *scratch, uid_t owner)
+static int arrange_files(const struct isolate_plan *plan, bool own_uid, char *culprit)
 {
-    char options[96];
+    const struct root_plan root = {
+        .view = plan->view,
+        .scratch = plan->scratch,
+        .owner = plan->uid,
+        .own_uid = own_uid,
+    };
 
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
-        return -errno;
-    }
-    snprintf(options, sizeof(options), SCRATCH_OPTIONS, owner, owner);
-    return mount("vgpu-worker", scratch, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0 ? -errno : 0;
+    return root_enter(&root, culprit);
 }
 
 /* setresuid() from root to another uid clears every capability; no_new_privs keeps it so. */
@@ -169,7 +167,8 @@ static int take_identity(bool own_uid, uid_t uid)
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 }
 
-static int run_stage(enum isolate_stage stage, const struct isolate_plan *plan, int *status_fd)
+static int run_stage(enum isolate_stage stage, const struct isolate_plan *plan, int *status_fd,
+                     char *culprit)
 {
     switch (stage) {
     case ISOLATE_SESSION:
@@ -181,7 +180,7 @@ static int run_stage(enum isolate_stage stage, const struct isolate_plan *plan, 
     case ISOLATE_NAMESPACES:
         return plan->own_namespaces ? enter_namespaces() : 0;
     case ISOLATE_FILESYSTEM:
-        return plan->own_namespaces ? arrange_files(plan->scratch, plan->uid) : 0;
+        return plan->own_namespaces ? arrange_files(plan, plan->own_uid, culprit) : 0;
     case ISOLATE_IDENTITY:
         return take_identity(plan->own_uid, plan->uid);
     case ISOLATE_EXECUTE:
@@ -198,7 +197,7 @@ _Noreturn void isolate_and_execute(const struct isolate_plan *plan, int status_f
     struct isolate_failure failure = {0};
 
     for (int stage = 0; stage < ISOLATE_STAGES; stage++) {
-        int rc = run_stage((enum isolate_stage)stage, plan, &status_fd);
+        int rc = run_stage((enum isolate_stage)stage, plan, &status_fd, failure.culprit);
 
         if (rc < 0) {
             failure.stage = stage;
@@ -218,8 +217,9 @@ static int probe(const struct isolate_plan *plan)
 {
     int found = 0;
     bool may_try_uid = geteuid() != plan->uid;
+    char culprit[VIEW_PATH_BYTES];
 
-    if (enter_namespaces() == 0 && arrange_files(plan->scratch, plan->uid) == 0) {
+    if (enter_namespaces() == 0 && arrange_files(plan, may_try_uid, culprit) == 0) {
         found |= PROBE_NAMESPACES;
     }
     if (may_try_uid && take_identity(true, plan->uid) == 0) {
@@ -262,7 +262,7 @@ const char *isolate_stage_name(int32_t stage)
         [ISOLATE_DESCRIPTORS] = "arrange its descriptors",
         [ISOLATE_LIMITS] = "set its limits",
         [ISOLATE_NAMESPACES] = "make namespaces of its own",
-        [ISOLATE_FILESYSTEM] = "mount its scratch file system",
+        [ISOLATE_FILESYSTEM] = "show it the files that it needs",
         [ISOLATE_IDENTITY] = "become its uid",
         [ISOLATE_EXECUTE] = "execute the worker program",
     };

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "spawn/view.h"
+
 #define ISOLATE_CONTROL_FD 3 /* of the worker */
 
 /* In the order in which they are gone through. */
@@ -27,16 +29,18 @@ struct isolate_plan {
     char *const *arguments;   /* ends with NULL */
     char *const *environment; /* ends with NULL */
     const char *scratch;      /* its own directory */
+    const struct view *view;  /* what it sees besides */
     int control_fd;
     int output_fd;       /* becomes its standard error */
     bool own_uid;        /* become @uid, and gid of the same number */
-    bool own_namespaces; /* and a file system in memory over @scratch */
+    bool own_namespaces; /* and a root with @view and @scratch in it */
     uid_t uid;
 };
 
 struct isolate_failure {
-    int32_t stage; /* enum isolate_stage */
-    int32_t error; /* errno */
+    int32_t stage;                 /* enum isolate_stage */
+    int32_t error;                 /* errno */
+    char culprit[VIEW_PATH_BYTES]; /* the path that it is about, or "" */
 };
 
 /**
@@ -49,7 +53,7 @@ _Noreturn void isolate_and_execute(const struct isolate_plan *plan, int status_f
 
 /**
  * isolate_probe() - Try in a child what workers can be given here
- * @plan: the program, a scratch directory, and the uid to try; the rest is ignored
+ * @plan: the program, a scratch directory, a view, and the uid to try; the rest is ignored
  * @capabilities: set to a combination of SPAWN_CAN_*
  *
  * Return: 0; -EACCES if a worker of that identity could not execute the program; another -errno if

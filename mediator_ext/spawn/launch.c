@@ -41,6 +41,7 @@ static int await_program(int status_fd, struct isolate_failure *failure)
     if (got != (ssize_t)sizeof(said) || said.error <= 0) {
         return -EPROTO;
     }
+    said.culprit[sizeof(said.culprit) - 1] = 0;
     *failure = said;
     return -said.error;
 }

@@ -18,6 +18,7 @@ static const char *const allowed_names[] = {
     "OCL_ICD_VENDORS",     "OCL_ICD_FILENAMES", "VGPU_BACKEND",
     "VGPU_OPENCL_LIBRARY", "VGPU_CUDA_LIBRARY", "VGPU_DEVICE_INDEX",
     "VGPU_CPU_THREADS",    SETTINGS_MEMORY,     SETTINGS_TASKS,
+    "VGPU_DEVICE_NODES",
 };
 
 static const char allowed_prefix[] = "POCL_";
