@@ -154,6 +154,7 @@ class DeviceConfig(Struct, frozen=True, forbid_unknown_fields=True):
     cpu_threads: Annotated[int, Meta(ge=0, le=4096)] = 0
     vm_memory_bytes: Annotated[int, Meta(ge=1_048_576, le=2**50)] = 1_073_741_824
     retry_interval_ms: TimeoutMs = 30_000
+    allow_unconfined_kernels: bool = False
 
     def __post_init__(self) -> None:
         _require_absolute("cuda_library", self.cuda_library, may_be_empty=True)
@@ -236,6 +237,7 @@ RESTART_KEYS = (
     "device.opencl_library",
     "device.device_index",
     "device.cpu_threads",
+    "device.allow_unconfined_kernels",
 )
 """What a reload cannot take over: the keys that vgpud.toml marks (restart)."""
 

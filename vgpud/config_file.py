@@ -182,6 +182,8 @@ def _explain(message: str, document: dict[str, Any]) -> str:
 def _expected(section: str, key: str) -> str:
     """The type and range of one key, in words, from its declaration."""
     hint = get_type_hints(_SECTIONS[section], include_extras=True)[key]
+    if hint is bool:
+        return "true or false"
     if get_origin(hint) is Literal:
         return f"one of {', '.join(get_args(hint))}"
     for meta in get_args(hint)[1:]:

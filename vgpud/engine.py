@@ -75,7 +75,7 @@ class HostEngine:
         self._workforce = Workforce(
             spawner,
             mediator,
-            workforce_config(config, device.settings),
+            workforce_config(config, device.worker_settings()),
             self._tenant_empty,
         )
         self._trace = TraceFeed(mediator)
@@ -151,7 +151,7 @@ class HostEngine:
     def reload(self, config: Config) -> None:
         """Take over the limits that can change while running."""
         self._mediator.set_limits(limits_of(config))
-        self._workforce.reload(workforce_config(config, self._device.settings))
+        self._workforce.reload(workforce_config(config, self._device.worker_settings()))
         self._config = config
         self.use_device(self._device)
 
@@ -160,7 +160,7 @@ class HostEngine:
         self._device = device
         memory_bytes = self._config.device.vm_memory_bytes
         self._mediator.set_device(device.info and with_quota(device.info, memory_bytes))
-        self._workforce.use_device(device.settings)
+        self._workforce.use_device(device.worker_settings())
 
     # --- what the reconciler asks -------------------------------------------------------------
 

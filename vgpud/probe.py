@@ -19,8 +19,15 @@ from vgpud.config import DeviceConfig
 from vgpud.errors import EngineError, SpawnerError
 from vgpud.model.engine import DeviceStatus
 from vgpud.pocl import find_bundled_pocl
-from vgpud.spawner import Role, Spawner, SpawnerLostError, SpawnerRefusedError, WorkerProcess
-from vgpud.worker_messages import READY_BYTES, unpack_ready
+from vgpud.spawner import (
+    Capability,
+    Role,
+    Spawner,
+    SpawnerLostError,
+    SpawnerRefusedError,
+    WorkerProcess,
+)
+from vgpud.worker_messages import READY_BYTES, DeviceType, device_type, unpack_ready
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +55,12 @@ class Device:
     status: DeviceStatus
     confirmed: bool = True
 
+    def worker_settings(self) -> Mapping[str, str]:
+        """The environment of its workers: who has a driver in the kernel needs its device nodes."""
+        if device_type(self.info) in (DeviceType.NONE, DeviceType.CPU):
+            return self.settings
+        return {**self.settings, "VGPU_DEVICE_NODES": "1"}
+
 
 async def find_device(
     spawner: Spawner,
@@ -67,7 +80,9 @@ async def find_device(
         library = settings.get("VGPU_CUDA_LIBRARY") or settings.get("VGPU_OPENCL_LIBRARY")
         where = library or settings["VGPU_BACKEND"]
         try:
-            return await _probe(spawner, settings, timeout_s, config.vm_memory_bytes)
+            found = await _probe(spawner, settings, timeout_s, config.vm_memory_bytes)
+            _refuse_unconfined(spawner.info.capabilities, config, found)
+            return found
         except SpawnerLostError:
             raise
         except (EngineError, SpawnerError, OSError, ValueError) as error:
@@ -79,6 +94,28 @@ async def find_device(
             return known
     reason = "; ".join(reasons) or "no OpenCL library was found, and PoCL is not installed"
     return Device({}, b"", DeviceStatus(reason=reason))
+
+
+def _refuse_unconfined(capabilities: Capability, config: DeviceConfig, device: Device) -> None:
+    """Raises EngineError where guests' kernels would be native code that nothing confines."""
+    missing = [
+        what
+        for capability, what in (
+            (Capability.SETUID, "accounts"),
+            (Capability.NAMESPACE, "namespaces"),
+        )
+        if capability not in capabilities
+    ]
+    if device_type(device.info) is not DeviceType.CPU or not missing:
+        return
+    what = f"workers have no {' and no '.join(missing)} of their own here"
+    if config.allow_unconfined_kernels:
+        log.warning("device: allow_unconfined_kernels is set, and %s: guests are trusted", what)
+        return
+    raise EngineError(
+        f"guests' kernels are native code on a CPU, and {what} to confine it: start vgpu-spawn as "
+        "root, or set [device] allow_unconfined_kernels = true where every guest is trusted"
+    )
 
 
 def candidates(config: DeviceConfig) -> Iterator[dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from enum import IntEnum
 
 from vgpud.errors import EngineError
 from vgpud.model.engine import DeviceStatus
@@ -19,6 +20,15 @@ BIND_LAYOUT = struct.Struct("<4I5Q")
 READY_LAYOUT = struct.Struct("<IIiI256s")
 DEVICE_LAYOUT = struct.Struct("<II96s48s48s16s5Q4I")
 READY_BYTES = READY_LAYOUT.size + DEVICE_LAYOUT.size
+
+
+class DeviceType(IntEnum):
+    """enum vgpu_device_type."""
+
+    NONE = 0
+    CPU = 1
+    GPU = 2
+    ACCELERATOR = 3
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,13 @@ def device_status(device: bytes) -> DeviceStatus:
 def pack_stand_by() -> bytes:
     """The message that asks a worker to say when it waits to be bound."""
     return STAND_BY_LAYOUT.pack(MAGIC, VERSION)
+
+
+def device_type(device: bytes) -> DeviceType:
+    """What kind of device struct vgpu_device_info describes; none where there is none."""
+    if not device:
+        return DeviceType.NONE
+    return DeviceType(DEVICE_LAYOUT.unpack(device)[1])
 
 
 def pack_bind(role: Role, layout: RingLayout, memory_bytes: int) -> bytes:

@@ -151,4 +151,4 @@ def how_it_ended(report: WorkerExit) -> str:
     """For logs."""
     if report.out_of_memory:
         return "ended by the kernel: it reached its memory limit (worker_memory_bytes)"
-    return str(report) if report.signal_number is None else f"killed by signal {report}"
+    return str(report) if report.signal_number is None else f"killed by {report}"

@@ -230,7 +230,7 @@ def test_signal_is_reported(service: Service, client: Spawner) -> None:
     service.spawn(client).tell(f"signal {signal.SIGSEGV.value}")
     (ended,) = service.next_exits(client)
     assert (ended.exit_status, ended.signal_number) == (None, signal.SIGSEGV)
-    assert str(ended) == "SIGSEGV"
+    assert str(ended) == "signal SIGSEGV"
 
 
 def test_pidfd_tells_the_end(service: Service, client: Spawner) -> None:

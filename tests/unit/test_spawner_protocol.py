@@ -203,7 +203,7 @@ def test_exit_and_signal_are_told_apart() -> None:
     assert dumped.signal_number == 11
     assert [str(each) for each in (by_itself, killed, dumped, ended(os.CLD_KILLED, 40))] == [
         "exit status 3",
-        "SIGKILL",
+        "signal SIGKILL",
         "SIGSEGV",
         "signal 40",
     ]

@@ -232,7 +232,7 @@ class WorkerExit:
     def __str__(self) -> str:
         if self.signal_number is None:
             return f"exit status {self.exit_status}"
-        return signal_name(self.signal_number)
+        return f"signal {signal_name(self.signal_number)}"
 
 
 @dataclass(frozen=True)
