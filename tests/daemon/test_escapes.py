@@ -1,0 +1,254 @@
+"""Guest code that attacks its host through OpenCL C: what it gets, and that it is alone in that."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import platform
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.daemon.escapes import ESCAPE, FORBIDDEN, GETPID, OPENED, PARENT, WRITTEN, Call
+from tests.daemon.guests import Guest, eventually, register, wait_ended
+from tests.daemon.test_opencl import ADD_ONE, BUILD_S, DATA, ENDLESS, LOG, load, start
+from tests.daemon_under_test import running_vgpud
+from tests.ring_abi import (
+    Completion,
+    Status,
+    arg_buffer,
+    arg_value,
+    op_alloc,
+    op_free,
+    op_kernel_create,
+    op_launch,
+    op_read,
+    op_sync,
+    op_write,
+)
+from tests.ring_client import RingClient
+
+BUILD_TIMEOUT_MS = 10_000
+
+INCBIN = b"""
+__asm__(".data\\nstolen: .incbin \\"/etc/passwd\\"\\n.text\\n");
+kernel void steal(global char *a) {}
+"""
+
+# Each line doubles what the one before it becomes.
+BOMB = (
+    b"#define X0 x = x * 3 + 1;\n"
+    + b"".join(b"#define X%d X%d X%d\n" % (n + 1, n, n) for n in range(24))
+    + b"kernel void bomb(global int *a) { int x = a[0]; X24 a[0] = x; }\n"
+)
+
+USEFUL = op_launch(1, [64], [arg_buffer(1)])
+TEXT = DATA + 0x1000
+
+x86_64 = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="its kernels are written for x86_64"
+)
+confined = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to confine workers")
+
+pytestmark = confined
+
+
+@contextlib.contextmanager
+def served_all_along(neighbour: Guest) -> Iterator[None]:
+    """A VM has kernels run one after the other, before, meanwhile and after, and all are."""
+    done, stop = 0, threading.Event()
+    failed: list[Completion] = []
+
+    def work(ring: RingClient) -> None:
+        nonlocal done
+        while not stop.is_set() and not failed:
+            answer = ring.run(USEFUL, op_sync(), timeout_s=BUILD_S)
+            if answer.status != Status.OK:
+                failed.append(answer)
+            done += 1
+
+    def goes_on(what: str) -> None:
+        before = done
+        eventually(lambda: failed or done > before + 1, f"a neighbour is served {what}")
+
+    with neighbour.ring() as ring:
+        start(ring, ADD_ONE, b"add_one")
+        worker = neighbour.worker()
+        thread = threading.Thread(target=work, args=(ring,))
+        thread.start()
+        try:
+            goes_on("before")
+            yield
+            goes_on("afterwards")
+        finally:
+            stop.set()
+            thread.join()
+        assert not failed
+        assert neighbour.worker() == worker
+    assert (neighbour.live().faults, neighbour.live().failed) == (0, 0)
+
+
+def begin_escape(ring: RingClient) -> None:
+    """ESCAPE's kernel as kernel 1, and a buffer 1 for what it finds."""
+    assert load(ring, 1, ESCAPE).status == Status.OK
+    assert ring.run(op_alloc(1, 64), op_kernel_create(1, 1, b"escape")).status == Status.OK
+
+
+def attempt(ring: RingClient, call: Call, parent: int = 0) -> Completion:
+    """Have ESCAPE's kernel make a system call; its result comes back at DATA."""
+    ring.poke(ring.data_at(TEXT), call.text.encode() + b"\0")
+    numbers = (parent if n == PARENT else n for n in (call.place, call.number, *call.args))
+    args = [arg_buffer(1), arg_buffer(2), *(arg_value(struct.pack("<q", n)) for n in numbers)]
+    return ring.run(
+        op_alloc(2, 64),
+        op_write(2, 0, TEXT, len(call.text) + 1),
+        op_launch(1, [1], args),
+        op_read(1, 0, DATA, 8),
+        timeout_s=60,
+    )
+
+
+def result(ring: RingClient) -> int:
+    """What the system call returned."""
+    (number,) = struct.unpack("<q", ring.peek(ring.data_at(DATA), 8))
+    return int(number)
+
+
+def lives_anew(guest: Guest, ring: RingClient, dead: psutil.Process) -> None:
+    """The VM's next request runs on a fresh worker, which has nothing of the old one's."""
+    wait_ended(dead)
+    start(ring, ADD_ONE, b"add_one")
+    assert ring.run(USEFUL, op_sync()).status == Status.OK
+    assert guest.worker() != dead
+
+
+@x86_64
+@pytest.mark.parametrize("call", FORBIDDEN, ids=str)
+def test_a_forbidden_system_call_ends_the_worker_of_its_vm_alone(
+    opencl_guest: Guest, opencl_neighbour: Guest, call: Call
+) -> None:
+    with served_all_along(opencl_neighbour), opencl_guest.ring() as ring:
+        begin_escape(ring)
+        worker = opencl_guest.worker()
+        spawner = worker.parent()
+        assert spawner is not None
+        assert attempt(ring, call, spawner.pid).status == Status.DEVICE_LOST
+        assert spawner.is_running()
+        opencl_guest.logged(rf".*\(pid {worker.pid}\) ended: killed by signal SIGSYS")
+        opencl_guest.logged("fault: its worker ended: signal SIGSYS")
+        assert opencl_guest.live().faults == 1
+        lives_anew(opencl_guest, ring, worker)
+
+
+@x86_64
+def test_files_that_a_worker_does_not_need_are_not_there(opencl_guest: Guest) -> None:
+    with opencl_guest.ring() as ring:
+        begin_escape(ring)
+        found = {}
+        for call in OPENED:
+            assert attempt(ring, call).status == Status.OK
+            found[call.name] = result(ring)
+            assert ring.run(op_free(2)).status == Status.OK
+        assert found == {call.name: -errno.ENOENT for call in OPENED}
+
+
+@x86_64
+def test_nothing_can_be_written_outside_the_workers_own_directory(opencl_guest: Guest) -> None:
+    with opencl_guest.ring() as ring:
+        begin_escape(ring)
+        for call in WRITTEN:
+            assert attempt(ring, call).status == Status.OK
+            assert result(ring) in (-errno.EROFS, -errno.EACCES), call
+            assert not Path(call.name).exists()
+            assert ring.run(op_free(2)).status == Status.OK
+
+
+@x86_64
+def test_a_system_call_that_is_allowed_is_no_fault(opencl_guest: Guest) -> None:
+    with opencl_guest.ring() as ring:
+        begin_escape(ring)
+        worker = opencl_guest.worker()
+        assert attempt(ring, GETPID).status == Status.OK
+        assert result(ring) == worker.pid
+    assert opencl_guest.live().faults == 0
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/proc/self/environ", "/etc/hostname"])
+def test_a_host_file_cannot_be_included(opencl_guest: Guest, path: str) -> None:
+    with opencl_guest.ring() as ring:
+        done = load(ring, 1, f'#include "{path}"\nkernel void k() {{}}\n'.encode())
+        assert done.status == Status.BUILD_FAILED
+        log = ring.peek(ring.data_at(LOG), done.out_len)
+        assert b"file not found" in log
+        assert not any(line in log for line in secrets(path))
+    assert opencl_guest.live().faults == 0
+
+
+def secrets(path: str) -> list[bytes]:
+    """The lines of a host's file that would be recognized."""
+    with contextlib.suppress(FileNotFoundError):
+        return [line for line in Path(path).read_bytes().splitlines() if len(line) > 3]
+    return []
+
+
+def test_a_host_file_cannot_be_assembled_into_a_program(opencl_guest: Guest) -> None:
+    with opencl_guest.ring() as ring:
+        done = load(ring, 1, INCBIN)
+        assert done.status != Status.OK
+        assert b"root:" not in ring.memory[:]
+        start(ring, ADD_ONE, b"add_one")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("*(volatile global int *)0 = 1;", id="null"),
+        pytest.param("a[(long)1 << 44] = 1;", id="far"),
+        pytest.param(
+            "volatile int big[1 << 26]; for (int i = 0; i < 1 << 26; i += 512) big[i] = i;",
+            id="stack",
+        ),
+    ],
+)
+def test_a_wild_write_is_that_vms_loss_alone(
+    opencl_guest: Guest, opencl_neighbour: Guest, body: str
+) -> None:
+    source = f"kernel void wild(global int *a) {{ {body} }}\n".encode()
+    with served_all_along(opencl_neighbour), opencl_guest.ring() as ring:
+        start(ring, source, b"wild")
+        worker = opencl_guest.worker()
+        done = ring.run(op_launch(1, [1], [arg_buffer(1)]), op_sync(), timeout_s=60)
+        assert done.status == Status.DEVICE_LOST
+        opencl_guest.logged("fault: its worker ended: signal SIGSEGV")
+        assert opencl_guest.live().faults == 1
+        lives_anew(opencl_guest, ring, worker)
+
+
+def test_an_endless_kernel_is_a_fault_and_its_vm_goes_on_with_a_fresh_worker(
+    opencl_guest: Guest, opencl_neighbour: Guest
+) -> None:
+    with served_all_along(opencl_neighbour), opencl_guest.ring() as ring:
+        start(ring, ENDLESS, b"endless")
+        worker = opencl_guest.worker()
+        done = ring.run(op_launch(1, [1], [arg_buffer(1)]), op_sync(), timeout_s=60)
+        assert done.status == Status.TIMEOUT
+        opencl_guest.logged("fault: its work ran longer than run_timeout_ms")
+        assert opencl_guest.live().faults == 1
+        lives_anew(opencl_guest, ring, worker)
+
+
+def test_a_program_that_takes_for_ever_to_compile_is_a_timeout_of_its_vm_alone() -> None:
+    config = {"device": {"backend": "opencl"}, "scheduler": {"build_timeout_ms": BUILD_TIMEOUT_MS}}
+    with running_vgpud(config) as daemon:
+        guest, neighbour = register(daemon), register(daemon, pool="B")
+        with served_all_along(neighbour), guest.ring() as ring:
+            assert load(ring, 1, BOMB).status == Status.TIMEOUT
+            guest.logged("fault: its build ran longer than build_timeout_ms")
+            assert guest.live().faults == 1
+            start(ring, ADD_ONE, b"add_one")
+            assert ring.run(USEFUL, op_sync()).status == Status.OK
