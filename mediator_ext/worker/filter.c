@@ -18,6 +18,7 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -105,6 +106,14 @@ static void put_rule(struct program *program, enum filter_rule rule)
     case FILTER_OWN_LIMITS:
         put_load_argument(program, 0);
         put_verdict(program, 0);
+        return;
+    case FILTER_OWN_MEMORY:
+        put_load_argument(program, 3);
+        put(program, BPF_JMP | BPF_JSET | BPF_K, 2, 0, MAP_GROWSDOWN);
+        put(program, BPF_ALU | BPF_AND | BPF_K, 0, 0, MAP_SHARED | MAP_ANONYMOUS);
+        put(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, MAP_SHARED | MAP_ANONYMOUS);
+        put_return(program, KILL);
+        put_return(program, SECCOMP_RET_ALLOW);
         return;
     case FILTER_NAMING:
         put_load_argument(program, 0);

@@ -44,7 +44,8 @@ static const struct filter_call calls[] = {
     ALLOW(fcntl, FILTER_EVERYBODY),
 
     /* Memory. */
-    ALLOW(mmap, FILTER_EVERYBODY),
+    ALLOW(mmap, FILTER_DRIVER),
+    {SYS_mmap, FILTER_EVERYBODY, FILTER_OWN_MEMORY},
     ALLOW(munmap, FILTER_EVERYBODY),
     ALLOW(mremap, FILTER_EVERYBODY),
     ALLOW(mprotect, FILTER_EVERYBODY),

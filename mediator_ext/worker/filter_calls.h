@@ -25,6 +25,7 @@ enum filter_rule {
     FILTER_PROCESS,     /* clone: without namespaces */
     FILTER_OWN_PROCESS, /* the first argument is this process */
     FILTER_OWN_LIMITS,  /* the first argument is 0, for the caller */
+    FILTER_OWN_MEMORY,  /* mmap: of a file, or such that RLIMIT_DATA counts it */
     FILTER_NAMING,      /* prctl: names for threads and memory */
     FILTER_NOT_THERE,   /* fails with ENOSYS */
     FILTER_NO_TERMINAL, /* fails with ENOTTY */

@@ -115,6 +115,15 @@ static const char *parse(int argc, char **argv, struct arguments *arguments)
     return NULL;
 }
 
+/* Anything but the CPU itself, and nothing at all. */
+static bool has_driver(const struct arguments *arguments, struct backend *backend)
+{
+    struct vgpu_device_info info = {0};
+
+    arguments->ops->describe(backend, &info);
+    return info.type != VGPU_DEVICE_TYPE_CPU && info.type != VGPU_DEVICE_TYPE_NONE;
+}
+
 /* From an open device (or the reason why there is none) to the end of the process. */
 static int serve(const struct arguments *arguments, struct backend *backend, int status,
                  char *reason)
@@ -138,6 +147,12 @@ static int serve(const struct arguments *arguments, struct backend *backend, int
         fprintf(stderr, "vgpu-worker: cannot use the bind message: %s\n", strerror(-error));
         status = error;
         snprintf(reason, REASON_BYTES, "the bind message is not one for this worker");
+    }
+    if (!status) {
+        status = sandbox_limit_memory(arguments->role, has_driver(arguments, backend),
+                                      bind.message.memory_bytes);
+        if (status)
+            snprintf(reason, REASON_BYTES, "cannot limit its memory: %s", strerror(-status));
     }
     if (!status) {
         status = tenant_open(&tenant, arguments->ops, backend, bind.message.memory_bytes);
@@ -182,15 +197,6 @@ static int probe(const struct arguments *arguments, struct backend *backend, int
     if (status)
         fprintf(stderr, "vgpu-worker: probe: %s\n", reason);
     return status ? EXIT_NOT_READY : EXIT_ENDED;
-}
-
-/* Anything but the CPU itself, and nothing at all. */
-static bool has_driver(const struct arguments *arguments, struct backend *backend)
-{
-    struct vgpu_device_info info = {0};
-
-    arguments->ops->describe(backend, &info);
-    return info.type != VGPU_DEVICE_TYPE_CPU && info.type != VGPU_DEVICE_TYPE_NONE;
 }
 
 int main(int argc, char **argv)

@@ -14,8 +14,15 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include "bind.h"
 #include "filter.h"
+
+/* Address space that can be written to, whether or not it is. */
+#define RUNTIME_BYTES  (1ull << 30)
+#define THREAD_BYTES   (32ull << 20) /* its stack, and its part of the heap */
+#define COMPILER_BYTES (4ull << 30)
 
 int sandbox_before_device(void)
 {
@@ -42,4 +49,20 @@ int sandbox_before_guest(uint32_t role, bool has_driver)
             return -errno;
     }
     return filter_install(role, has_driver);
+}
+
+int sandbox_limit_memory(uint32_t role, bool has_driver, uint64_t quota_bytes)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_CONF);
+    struct rlimit limit;
+
+    if (has_driver)
+        return 0;
+    if (role == BIND_LAUNCH)
+        limit.rlim_cur =
+            quota_bytes + RUNTIME_BYTES + (uint64_t)(cpus > 0 ? cpus : 1) * THREAD_BYTES;
+    else
+        limit.rlim_cur = COMPILER_BYTES;
+    limit.rlim_max = limit.rlim_cur;
+    return setrlimit(RLIMIT_DATA, &limit) < 0 ? -errno : 0;
 }

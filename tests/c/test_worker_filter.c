@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -160,6 +161,27 @@ static long make_memory_file(void)
     return syscall(SYS_memfd_create, "x", 0u);
 }
 
+static long map(int flags)
+{
+    return mmap(NULL, 4096, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED ? -1 : 0;
+}
+
+static long map_private(void)
+{
+    return map(MAP_PRIVATE | MAP_ANONYMOUS);
+}
+
+/* Memory of a kind that RLIMIT_DATA does not count. */
+static long map_shared(void)
+{
+    return map(MAP_SHARED | MAP_ANONYMOUS);
+}
+
+static long map_growing(void)
+{
+    return map(MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN);
+}
+
 static long filter_again(void)
 {
     return filter_install(BIND_LAUNCH, false);
@@ -255,6 +277,11 @@ int main(void)
     CHECK(kills(BIND_LAUNCH, signal_parent));
     CHECK(kills(BIND_LAUNCH, signal_group));
     CHECK(kills(BIND_LAUNCH, limit_parent));
+
+    CASE("memory that no limit would count is not to be had");
+    CHECK(works(BIND_LAUNCH, map_private));
+    CHECK(kills(BIND_LAUNCH, map_shared));
+    CHECK(kills(BIND_LAUNCH, map_growing));
 
     CASE("asking for a terminal fails and is no offence");
     CHECK(works(BIND_LAUNCH, control_terminal));
