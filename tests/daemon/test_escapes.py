@@ -268,8 +268,9 @@ def test_an_endless_kernel_is_a_fault_and_its_vm_goes_on_with_a_fresh_worker(
 
 
 def test_a_program_that_takes_for_ever_to_compile_is_a_timeout_of_its_vm_alone() -> None:
-    config = {"device": {"backend": "opencl"}, "scheduler": {"build_timeout_ms": BUILD_TIMEOUT_MS}}
-    with running_vgpud(config) as daemon:
+    with running_vgpud(
+        {"device": {"backend": "opencl"}, "scheduler": {"build_timeout_ms": BUILD_TIMEOUT_MS}}
+    ) as daemon:
         guest, neighbour = register(daemon), register(daemon, pool="B")
         with served_all_along(neighbour), guest.ring() as ring:
             assert load(ring, 1, BOMB).status == Status.TIMEOUT

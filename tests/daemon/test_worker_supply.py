@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from tests.daemon.guests import (
 )
 from tests.daemon_under_test import ROOT, RunningDaemon, running_vgpud
 from tests.fake_cuda import fake_cuda
+from tests.integration.spawner_under_test import worker_program
 from tests.stub_client import Opcode, WireStatus
 from vgpud.pocl import find_bundled_pocl
 
@@ -48,17 +48,17 @@ def device_of(daemon: RunningDaemon) -> dict[str, object]:
     return device
 
 
-@contextmanager
-def worker_script(directory: Path, body: str) -> Iterator[Path]:
-    """A program in the place of vgpu-worker, that everybody can execute."""
-    path = directory / "worker"
-    path.write_text(f"#!/bin/sh\n{body}\n")
-    path.chmod(0o755)
-    directory.chmod(0o755)
-    yield path
+def put_program(place: Path, program: Path) -> Path:
+    """A program in the place of vgpu-worker, that everybody can execute. Returns the place."""
+    copy = place.with_suffix(".new")
+    shutil.copyfile(program, copy)
+    copy.chmod(0o755)
+    copy.replace(place)
+    return place
 
 
 REAL_WORKER = ROOT / "vgpud" / "bin" / "vgpu-worker"
+ENDS_AT_ONCE = Path("/bin/false")
 
 
 def test_without_a_device_no_worker_is_started_and_little_is_logged() -> None:
@@ -97,12 +97,11 @@ def test_a_device_with_a_long_path_is_tried_or_named_in_the_reason(length: int) 
 
 
 def test_a_worker_that_comes_to_nothing_is_not_tried_at_each_request(short_dir: Path) -> None:
-    body = f'case $1 in *probe) exec {REAL_WORKER} "$@" ;; esac; exit 3'
-    with (
-        worker_script(short_dir, body) as program,
-        running_vgpud({"spawner": {"worker_binary": str(program)}}) as daemon,
-    ):
+    short_dir.chmod(0o755)
+    program = put_program(short_dir / "worker", REAL_WORKER)
+    with running_vgpud({"spawner": {"worker_binary": str(program)}}) as daemon:
         guest = register(daemon)
+        put_program(program, ENDS_AT_ONCE)
         ask_often(guest)
         # One, and another each time the growing pause is over: far from one for each request.
         spawned = (daemon.state_dir / "vgpu-spawn.log").read_text()
@@ -111,20 +110,16 @@ def test_a_worker_that_comes_to_nothing_is_not_tried_at_each_request(short_dir: 
 
 
 def test_a_device_that_appears_later_is_used_without_a_restart(short_dir: Path) -> None:
-    appeared = short_dir / "appeared"
-    with (
-        worker_script(
-            short_dir, f'test -e {appeared} || exit 1; exec {REAL_WORKER} "$@"'
-        ) as program,
-        running_vgpud(
-            {"spawner": {"worker_binary": str(program)}, "device": {"retry_interval_ms": 100}}
-        ) as daemon,
-    ):
+    short_dir.chmod(0o755)
+    program = put_program(short_dir / "worker", ENDS_AT_ONCE)
+    with running_vgpud(
+        {"spawner": {"worker_binary": str(program)}, "device": {"retry_interval_ms": 100}}
+    ) as daemon:
         guest = register(daemon)
         assert device_of(daemon)["ready"] is False
         with guest.stub() as stub:
             assert stub.request(Opcode.VECTOR_ADD, (1, 2)).status == WireStatus.UNAVAILABLE
-            appeared.touch()
+            put_program(program, REAL_WORKER)
             eventually(lambda: device_of(daemon)["ready"], "the device is found")
             assert stub.vector_add(1, 2) == 3
 
@@ -171,26 +166,23 @@ def test_a_build_worker_whose_launch_worker_died_meanwhile_is_not_taken_over(
 
 
 def test_a_device_whose_probe_cannot_be_asked_is_what_it_was(short_dir: Path) -> None:
-    silent = short_dir / "silent"
-    body = f'case $1 in *probe) test -e {silent} && exec sleep 60 ;; esac; exec {REAL_WORKER} "$@"'
-    with (
-        worker_script(short_dir, body) as program,
-        running_vgpud(
-            {
-                "spawner": {"worker_binary": str(program), "start_timeout_ms": 2000},
-                "device": {"retry_interval_ms": 100},
-            }
-        ) as daemon,
-    ):
+    short_dir.chmod(0o755)
+    program = put_program(short_dir / "worker", REAL_WORKER)
+    with running_vgpud(
+        {
+            "spawner": {"worker_binary": str(program), "start_timeout_ms": 2000},
+            "device": {"retry_interval_ms": 100},
+        }
+    ) as daemon:
         guest = register(daemon)
         guest.warm_up()
-        silent.touch()
+        put_program(program, worker_program())  # waits for commands, and says nothing by itself
         daemon.end(signal.SIGKILL)
         daemon.start()
         logged(daemon, "device: taking null for what it last was")
         assert device_of(daemon)["ready"] is True
         guest.warm_up()
-        silent.unlink()
+        put_program(program, REAL_WORKER)
         eventually(
             lambda: len(re.findall("device: null", daemon.log.read_text())) > 1, "it is asked"
         )
