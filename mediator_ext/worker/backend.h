@@ -43,7 +43,7 @@ enum backend_flag {
 
 /* How to open a device; from the environment that the spawner set. */
 struct backend_settings {
-    const char *library; /* path of the runtime's library; NULL = the system's */
+    const char *library; /* path or name of the runtime's library; NULL = the system's */
     int32_t device;      /* index over all devices of the runtime; -1 = the best one */
     uint32_t threads;    /* of a CPU device; 0 = it chooses */
     bool builds;         /* build() will be called: what it needs is to be loaded by open() */

@@ -6,8 +6,8 @@
  * and for platforms that begin with a pointer to the table of all its functions. Both kinds are
  * taken.
  *
- * A path is resolved first: implementations look for their own parts beside themselves ($ORIGIN),
- * and would look beside a symbolic link instead.
+ * A name without a path is the dynamic linker's to find. A path is resolved first: implementations
+ * look for their own parts beside themselves ($ORIGIN), and would look beside a symbolic link instead.
  */
 #include "opencl_icd.h"
 
@@ -76,15 +76,16 @@ int opencl_load(struct opencl *opencl, const char *path, char *reason, size_t re
 {
     char resolved[PATH_MAX];
     get_platforms platforms;
+    const char *name = path ? path : "libOpenCL.so.1";
     bool by_name;
     cl_int code;
 
     memset(opencl, 0, sizeof(*opencl));
-    if (path && !realpath(path, resolved)) {
-        snprintf(reason, reason_bytes, "OpenCL library %.160s: %s", path, strerror(errno));
+    if (strchr(name, '/') && !realpath(name, resolved)) {
+        snprintf(reason, reason_bytes, "OpenCL library %.160s: %s", name, strerror(errno));
         return -ENODEV;
     }
-    opencl->library = dlopen(path ? resolved : "libOpenCL.so.1", RTLD_NOW | RTLD_LOCAL);
+    opencl->library = dlopen(strchr(name, '/') ? resolved : name, RTLD_NOW | RTLD_LOCAL);
     if (!opencl->library) {
         snprintf(reason, reason_bytes, "cannot load OpenCL: %s", dlerror());
         return -ENODEV;
@@ -92,7 +93,7 @@ int opencl_load(struct opencl *opencl, const char *path, char *reason, size_t re
     by_name = bind_by_name(opencl);
     platforms = find_get_platforms(opencl->library, by_name);
     if (!platforms) {
-        snprintf(reason, reason_bytes, "%.180s is no OpenCL library", path ? path : "libOpenCL");
+        snprintf(reason, reason_bytes, "%.180s is no OpenCL library", name);
         return -ENODEV;
     }
     code = platforms(OPENCL_PLATFORMS_MAX, opencl->platforms, &opencl->platform_count);

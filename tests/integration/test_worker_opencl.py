@@ -50,6 +50,14 @@ def test_a_million_elements_are_computed_right(pocl_vm: Vm) -> None:
     assert reply.start_ns < reply.end_ns <= time.monotonic_ns()
 
 
+def test_a_library_may_be_named_without_a_path(short_dir: Path) -> None:
+    env = environment("opencl", short_dir)
+    library = Path(env["VGPU_OPENCL_LIBRARY"])
+    named = {"VGPU_OPENCL_LIBRARY": library.name, "LD_LIBRARY_PATH": str(library.parent)}
+    for vm in started(env | named):
+        assert vm.load(1, SOURCE).status == engine.OK
+
+
 def test_allowed_options_reach_the_compiler(pocl_vm: Vm) -> None:
     source = "#if N != 3\n#error N\n#endif\n__kernel void k(__global int *p) { *p = N; }"
     assert pocl_vm.load(1, source, "-cl-std=CL1.2 -D N=3").status == engine.OK
