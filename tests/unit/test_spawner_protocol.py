@@ -204,6 +204,6 @@ def test_exit_and_signal_are_told_apart() -> None:
     assert [str(each) for each in (by_itself, killed, dumped, ended(os.CLD_KILLED, 40))] == [
         "exit status 3",
         "signal SIGKILL",
-        "SIGSEGV",
+        "signal SIGSEGV",
         "signal 40",
     ]
