@@ -29,6 +29,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "spawn/log.h"
 #include "spawn/root.h"
 #include "spawn/spawn_protocol.h"
 
@@ -219,8 +220,15 @@ static int probe(const struct isolate_plan *plan)
     bool may_try_uid = geteuid() != plan->uid;
     char culprit[VIEW_PATH_BYTES];
 
-    if (enter_namespaces() == 0 && arrange_files(plan, may_try_uid, culprit) == 0) {
-        found |= PROBE_NAMESPACES;
+    if (enter_namespaces() == 0) {
+        int rc = arrange_files(plan, may_try_uid, culprit);
+
+        if (rc == 0) {
+            found |= PROBE_NAMESPACES;
+        } else {
+            log_warn("workers cannot have a root directory of their own here: %s%s%s", culprit,
+                     culprit[0] ? ": " : "", strerror(-rc));
+        }
     }
     if (may_try_uid && take_identity(true, plan->uid) == 0) {
         found |= PROBE_OWN_UID;

@@ -102,7 +102,9 @@ static const struct filter_call calls[] = {
     ALLOW(readv, FILTER_EVERYBODY),
     ALLOW(writev, FILTER_EVERYBODY),
     ALLOW(faccessat, FILTER_EVERYBODY),
+#ifdef SYS_faccessat2 /* Linux 5.8 */
     ALLOW(faccessat2, FILTER_EVERYBODY),
+#endif
     ALLOW(readlinkat, FILTER_EVERYBODY),
     ALLOW(getdents64, FILTER_EVERYBODY),
     ALLOW(getcwd, FILTER_EVERYBODY),
