@@ -9,6 +9,7 @@ import platform
 import struct
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,7 @@ import pytest
 from tests.daemon.escapes import ESCAPE, FORBIDDEN, GETPID, HOG, OPENED, PARENT, WRITTEN, Call
 from tests.daemon.guests import Guest, eventually, register, wait_ended
 from tests.daemon.test_opencl import ADD_ONE, BUILD_S, DATA, ENDLESS, LOG, load, start
-from tests.daemon_under_test import running_vgpud
+from tests.daemon_under_test import RunningDaemon, running_vgpud
 from tests.ring_abi import (
     Completion,
     Status,
@@ -46,6 +47,12 @@ kernel void steal(global char *a)
 }
 """
 
+# More than a builder may write, and a linker may map.
+HUGE = b"""
+__constant int huge[1 << 28] = {1};
+kernel void look(global int *a) { a[0] = huge[a[1]]; }
+"""
+
 # Each line doubles what the one before it becomes.
 BOMB = (
     b"#define X0 x = x * 3 + 1;\n"
@@ -64,16 +71,40 @@ confined = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to confine 
 pytestmark = confined
 
 
+@dataclass(frozen=True)
+class Neighbour:
+    """Another VM, with a kernel of its own loaded and a buffer for it."""
+
+    guest: Guest
+    ring: RingClient
+
+
 @contextlib.contextmanager
-def served_all_along(neighbour: Guest) -> Iterator[None]:
+def moved_in(daemon: RunningDaemon) -> Iterator[Neighbour]:
+    """A VM in another pool than the attackers'."""
+    guest = register(daemon, pool="B")
+    with guest.ring() as ring:
+        start(ring, ADD_ONE, b"add_one")
+        yield Neighbour(guest, ring)
+    guest.remove()
+
+
+@pytest.fixture(scope="module")
+def neighbour(opencl_vgpud: RunningDaemon) -> Iterator[Neighbour]:
+    with moved_in(opencl_vgpud) as neighbour:
+        yield neighbour
+
+
+@contextlib.contextmanager
+def served_all_along(neighbour: Neighbour) -> Iterator[None]:
     """A VM has kernels run one after the other, before, meanwhile and after, and all are."""
     done, stop = 0, threading.Event()
     failed: list[Completion] = []
 
-    def work(ring: RingClient) -> None:
+    def work() -> None:
         nonlocal done
         while not stop.is_set() and not failed:
-            answer = ring.run(USEFUL, op_sync(), timeout_s=BUILD_S)
+            answer = neighbour.ring.run(USEFUL, op_sync(), timeout_s=BUILD_S)
             if answer.status != Status.OK:
                 failed.append(answer)
             done += 1
@@ -82,21 +113,20 @@ def served_all_along(neighbour: Guest) -> Iterator[None]:
         before = done
         eventually(lambda: failed or done > before + 1, f"a neighbour is served {what}")
 
-    with neighbour.ring() as ring:
-        start(ring, ADD_ONE, b"add_one")
-        worker = neighbour.worker()
-        thread = threading.Thread(target=work, args=(ring,))
-        thread.start()
-        try:
-            goes_on("before")
-            yield
-            goes_on("afterwards")
-        finally:
-            stop.set()
-            thread.join()
-        assert not failed
-        assert neighbour.worker() == worker
-    assert (neighbour.live().faults, neighbour.live().failed) == (0, 0)
+    worker = neighbour.guest.worker()
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        goes_on("before")
+        yield
+        goes_on("afterwards")
+    finally:
+        stop.set()
+        thread.join()
+    assert not failed
+    assert neighbour.guest.worker() == worker
+    live = neighbour.guest.live()
+    assert (live.faults, live.failed) == (0, 0)
 
 
 def begin_escape(ring: RingClient) -> None:
@@ -136,9 +166,9 @@ def lives_anew(guest: Guest, ring: RingClient, dead: psutil.Process) -> None:
 @x86_64
 @pytest.mark.parametrize("call", FORBIDDEN, ids=str)
 def test_a_forbidden_system_call_ends_the_worker_of_its_vm_alone(
-    opencl_guest: Guest, opencl_neighbour: Guest, call: Call
+    opencl_guest: Guest, neighbour: Neighbour, call: Call
 ) -> None:
-    with served_all_along(opencl_neighbour), opencl_guest.ring() as ring:
+    with served_all_along(neighbour), opencl_guest.ring() as ring:
         begin_escape(ring)
         worker = opencl_guest.worker()
         spawner = worker.parent()
@@ -241,10 +271,10 @@ def test_a_kernel_gets_no_more_memory_than_its_vm_may_have(opencl_guest: Guest) 
     ],
 )
 def test_a_wild_write_is_that_vms_loss_alone(
-    opencl_guest: Guest, opencl_neighbour: Guest, body: str
+    opencl_guest: Guest, neighbour: Neighbour, body: str
 ) -> None:
     source = f"kernel void wild(global int *a) {{ {body} }}\n".encode()
-    with served_all_along(opencl_neighbour), opencl_guest.ring() as ring:
+    with served_all_along(neighbour), opencl_guest.ring() as ring:
         start(ring, source, b"wild")
         worker = opencl_guest.worker()
         done = ring.run(op_launch(1, [1], [arg_buffer(1)]), op_sync(), timeout_s=60)
@@ -255,9 +285,9 @@ def test_a_wild_write_is_that_vms_loss_alone(
 
 
 def test_an_endless_kernel_is_a_fault_and_its_vm_goes_on_with_a_fresh_worker(
-    opencl_guest: Guest, opencl_neighbour: Guest
+    opencl_guest: Guest, neighbour: Neighbour
 ) -> None:
-    with served_all_along(opencl_neighbour), opencl_guest.ring() as ring:
+    with served_all_along(neighbour), opencl_guest.ring() as ring:
         start(ring, ENDLESS, b"endless")
         worker = opencl_guest.worker()
         done = ring.run(op_launch(1, [1], [arg_buffer(1)]), op_sync(), timeout_s=60)
@@ -271,10 +301,26 @@ def test_a_program_that_takes_for_ever_to_compile_is_a_timeout_of_its_vm_alone()
     with running_vgpud(
         {"device": {"backend": "opencl"}, "scheduler": {"build_timeout_ms": BUILD_TIMEOUT_MS}}
     ) as daemon:
-        guest, neighbour = register(daemon), register(daemon, pool="B")
-        with served_all_along(neighbour), guest.ring() as ring:
+        guest = register(daemon)
+        with moved_in(daemon) as other, served_all_along(other), guest.ring() as ring:
             assert load(ring, 1, BOMB).status == Status.TIMEOUT
             guest.logged("fault: its build ran longer than build_timeout_ms")
             assert guest.live().faults == 1
             start(ring, ADD_ONE, b"add_one")
             assert ring.run(USEFUL, op_sync()).status == Status.OK
+
+
+def test_a_program_too_large_for_its_builder_ends_that_one_alone(
+    opencl_guest: Guest, neighbour: Neighbour
+) -> None:
+    with served_all_along(neighbour), opencl_guest.ring() as ring:
+        start(ring, ADD_ONE, b"add_one")
+        worker = opencl_guest.worker()
+        assert load(ring, 2, HUGE).status == Status.BUILD_FAILED
+        opencl_guest.logged(r"build worker \d+ \(pid \d+\) ended: killed by signal SIGABRT")
+        opencl_guest.logged("fault: its worker ended: signal SIGABRT")
+        assert opencl_guest.live().faults == 1
+        # What the VM has on the device is as it was, and it can build again.
+        assert ring.run(USEFUL, op_sync()).status == Status.OK
+        assert load(ring, 2, ADD_ONE + b"/* again */").status == Status.OK
+        assert opencl_guest.worker() == worker
