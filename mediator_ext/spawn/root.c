@@ -66,6 +66,11 @@ static int find(const struct root *root, const char *path)
     if (root->plan->own_uid) {
         setfsgid(root->plan->owner);
         setfsuid(root->plan->owner);
+        /* Neither says that it failed, but each what it was before. */
+        if ((gid_t)setfsgid(root->plan->owner) != root->plan->owner ||
+            (uid_t)setfsuid(root->plan->owner) != root->plan->owner) {
+            return -EPERM;
+        }
     }
     fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {

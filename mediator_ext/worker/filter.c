@@ -50,6 +50,7 @@
 struct program {
     struct sock_filter instructions[INSTRUCTIONS_MAX];
     uint16_t count;
+    uint32_t otherwise; /* what becomes of a call that is not allowed */
 };
 
 static void put(struct program *program, uint16_t code, uint8_t if_true, uint8_t if_false,
@@ -80,7 +81,7 @@ static void put_verdict(struct program *program, uint32_t wanted)
 {
     put(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, wanted);
     put_return(program, SECCOMP_RET_ALLOW);
-    put_return(program, KILL);
+    put_return(program, program->otherwise);
 }
 
 static void put_rule(struct program *program, enum filter_rule rule)
@@ -112,7 +113,7 @@ static void put_rule(struct program *program, enum filter_rule rule)
         put(program, BPF_JMP | BPF_JSET | BPF_K, 2, 0, MAP_GROWSDOWN);
         put(program, BPF_ALU | BPF_AND | BPF_K, 0, 0, MAP_SHARED | MAP_ANONYMOUS);
         put(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, MAP_SHARED | MAP_ANONYMOUS);
-        put_return(program, KILL);
+        put_return(program, program->otherwise);
         put_return(program, SECCOMP_RET_ALLOW);
         return;
     case FILTER_NAMING:
@@ -120,7 +121,7 @@ static void put_rule(struct program *program, enum filter_rule rule)
         put(program, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, SET_NAME_OF_AREA);
         put(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, PR_SET_NAME);
         put_return(program, SECCOMP_RET_ALLOW);
-        put_return(program, KILL);
+        put_return(program, program->otherwise);
         return;
     case FILTER_NOT_THERE:
         put_return(program, FAIL(ENOSYS));
@@ -129,7 +130,7 @@ static void put_rule(struct program *program, enum filter_rule rule)
         put_return(program, FAIL(ENOTTY));
         return;
     }
-    put_return(program, KILL);
+    put_return(program, program->otherwise);
 }
 
 static void put_call(struct program *program, const struct filter_call *call)
@@ -156,7 +157,7 @@ static uint32_t party_of(uint32_t role)
 }
 
 /* Return: 0, or -E2BIG for a table that became too long */
-static int make(struct program *program, uint32_t parties, uint32_t otherwise)
+static int make(struct program *program, uint32_t parties)
 {
     const struct filter_call *calls;
     size_t count;
@@ -177,7 +178,7 @@ static int make(struct program *program, uint32_t parties, uint32_t otherwise)
         if (calls[i].parties & parties)
             put_call(program, &calls[i]);
     }
-    put_return(program, otherwise);
+    put_return(program, program->otherwise);
     return 0;
 }
 
@@ -189,7 +190,8 @@ int filter_install(uint32_t role, bool has_driver)
     long refused;
     int error;
 
-    error = make(&program, parties, has_driver ? FAIL(EPERM) : KILL);
+    program.otherwise = has_driver ? FAIL(EPERM) : KILL;
+    error = make(&program, parties);
     if (error)
         return error;
     loaded = (struct sock_fprog){.len = program.count, .filter = program.instructions};

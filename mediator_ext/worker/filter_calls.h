@@ -18,7 +18,7 @@ enum filter_party {
 #define FILTER_EVERYBODY (FILTER_LAUNCH | FILTER_BUILD | FILTER_PROBE)
 #define FILTER_COMPILERS (FILTER_BUILD | FILTER_PROBE)
 
-/* What becomes of it; what a condition does not let through ends the process. */
+/* What becomes of it; what a condition does not let through is as if it were not in the table. */
 enum filter_rule {
     FILTER_ALLOWED,
     FILTER_THREAD,      /* clone: of a thread of this process */

@@ -294,6 +294,8 @@ int main(void)
     CHECK(fails(BIND_LAUNCH, true, make_socket));
     CHECK(fails(BIND_LAUNCH, true, execute));
     CHECK(fails(BIND_LAUNCH, true, trace));
+    CHECK(fails(BIND_LAUNCH, true, make_process));
+    CHECK(fails(BIND_LAUNCH, true, become_dumpable));
 
 #ifdef __x86_64__
     CASE("there is no other way in");

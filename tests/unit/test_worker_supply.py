@@ -8,9 +8,12 @@ from vgpud.config_file import config_from_document
 from vgpud.engine_limits import workforce_config
 from vgpud.hold_off import FIRST_S, LONGEST_S, HoldOff
 from vgpud.mediator import Lane
+from vgpud.model.engine import DeviceStatus
+from vgpud.probe import Device
 from vgpud.spawner import Capability, HeldEntry, Role, WorkerEntry, WorkerExit
 from vgpud.spawner.messages import Flag, Message, Verb
 from vgpud.worker_adoption import sort_out
+from vgpud.worker_messages import DEVICE_LAYOUT, DeviceType
 from vgpud.worker_process import (
     SAY_AGAIN_S,
     Refusals,
@@ -146,7 +149,20 @@ def test_without_a_device_a_worker_is_given_nothing_not_even_limits() -> None:
 def test_a_worker_that_reached_its_memory_limit_is_said_to_have() -> None:
     killed = Message(Verb.EXITED, status=9, arg=2, worker_id=7, pid=70)
     plain = WorkerExit.from_message(killed)
-    assert not plain.out_of_memory and how_it_ended(plain) == "killed by signal 9"
+    assert not plain.out_of_memory and how_it_ended(plain) == "killed by signal SIGKILL"
     at_its_limit = Message(Verb.EXITED, status=9, arg=2, flags=Flag.OUT_OF_MEMORY)
     report = WorkerExit.from_message(at_its_limit)
     assert report.out_of_memory and "worker_memory_bytes" in how_it_ended(report)
+
+
+@pytest.mark.parametrize("kind", DeviceType)
+def test_only_workers_of_a_device_with_a_driver_are_given_its_nodes(kind: DeviceType) -> None:
+    names = (b"", b"", b"", b"opencl")
+    info = DEVICE_LAYOUT.pack(DEVICE_LAYOUT.size, kind, *names, *([0] * 9))
+    device = Device({"VGPU_BACKEND": "opencl"}, info, DeviceStatus())
+    nodes = device.worker_settings().get("VGPU_DEVICE_NODES")
+    assert nodes == ("1" if kind in (DeviceType.GPU, DeviceType.ACCELERATOR) else None)
+
+
+def test_without_a_device_workers_have_no_settings() -> None:
+    assert not Device({}, b"", DeviceStatus()).worker_settings()
