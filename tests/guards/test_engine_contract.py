@@ -16,6 +16,7 @@ from tests.guards.sources import ROOT, files
 from vgpud.model.explanation import Hold
 from vgpud.model.mediation import Refusal
 from vgpud.model.trace import RequestKind, RequestOutcome, RequestStatus, Transport
+from vgpud.worker_messages import DeviceType
 
 EXT = ROOT / "mediator_ext"
 
@@ -79,6 +80,7 @@ def test_markers_that_do_not_pair_are_refused(header: str) -> None:
         (Transport, "mediator.h", "mediator_transport"),
         (Refusal, "mediator.h", "mediator_refusal"),
         (Hold, "mediator.h", "mediator_hold"),
+        (DeviceType, "ring_abi.h", "vgpu_device_type"),
     ],
 )
 def test_an_enum_is_that_of_its_header(mirror: type[IntEnum], header: str, name: str) -> None:
@@ -86,7 +88,7 @@ def test_an_enum_is_that_of_its_header(mirror: type[IntEnum], header: str, name:
     assert body
     written = re.findall(r"^ +[A-Z]+_(\w+) = (\d+),", body.group(1), re.MULTILINE)
     numbers = {
-        re.sub("^(KIND|REFUSED|HOLD)_", "", entry): int(value)
+        re.sub("^(KIND|REFUSED|HOLD|DEVICE_TYPE)_", "", entry): int(value)
         for entry, value in written
         if not entry.endswith("_COUNT")
     }
