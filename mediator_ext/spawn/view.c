@@ -3,8 +3,8 @@
  *
  * The host's directories of libraries, whole, since which of them a driver loads next nobody can say
  * beforehand; they come with packages and hold nothing that is anybody's. The worker program. The
- * directory of the OpenCL library that vgpud asks for, in which PoCL has its parts, or those of the
- * libraries that the ICD loader is told of. What PoCL must know of the machine. For who compiles, a
+ * directory of the CUDA or OpenCL library that vgpud asks for, in which PoCL has its parts, or those of
+ * the libraries that the ICD loader is told of. What PoCL must know of the machine. For who compiles, a
  * linker and PoCL's own library of functions. For who has a device with a driver in the kernel, the
  * device nodes, and what the driver tells in /proc and /sys: there, no code of a guest runs in the
  * worker that could read them.
@@ -218,7 +218,8 @@ static const char *value_of(char *const *environment, const char *name)
 int view_make(struct view *view, enum spawn_role role, const char *program,
               char *const *environment)
 {
-    const char *library = value_of(environment, "VGPU_OPENCL_LIBRARY");
+    const char *opencl = value_of(environment, "VGPU_OPENCL_LIBRARY");
+    const char *cuda = value_of(environment, "VGPU_CUDA_LIBRARY");
     const char *nodes = value_of(environment, "VGPU_DEVICE_NODES");
     bool compiles = role != SPAWN_ROLE_LAUNCH;
     bool demanded = nodes && strcmp(nodes, "1") == 0;
@@ -229,10 +230,13 @@ int view_make(struct view *view, enum spawn_role role, const char *program,
     if (rc == 0) {
         rc = add(view, program, VIEW_IF_THERE); /* whoever executes it says that it is not */
     }
-    if (rc == 0 && library && strchr(library, '/')) {
-        rc = add_library(view, library, VIEW_NEEDED);
+    if (rc == 0 && opencl && strchr(opencl, '/')) {
+        rc = add_library(view, opencl, VIEW_NEEDED);
     } else if (rc == 0) {
         rc = add_icds(view);
+    }
+    if (rc == 0 && cuda && strchr(cuda, '/')) {
+        rc = add_library(view, cuda, VIEW_NEEDED);
     }
     if (rc == 0 && compiles) {
         rc = add_all(view, for_compilers, COUNT(for_compilers));

@@ -34,7 +34,7 @@ struct view {
  * @program: the worker program, absolute
  * @environment: the worker's, from settings_parse(); ends with NULL
  *
- * Return: 0; -EINVAL for an OpenCL library of which a worker's view cannot be made; -ENAMETOOLONG;
+ * Return: 0; -EINVAL for a library whose directory is not for workers to see; -ENAMETOOLONG;
  * -E2BIG for too many paths
  */
 int view_make(struct view *view, enum spawn_role role, const char *program,

@@ -55,6 +55,8 @@ int main(void)
     CHECK(shows("/usr/lib"));
     CHECK(library("VGPU_OPENCL_LIBRARY=/opt/x/lib/libOpenCL.so") == 0);
     CHECK(shows("/opt/x/lib") && !shows("/opt/x"));
+    CHECK(library("VGPU_CUDA_LIBRARY=/opt/cuda/lib/libcuda.so.1") == 0);
+    CHECK(shows("/opt/cuda/lib") && !shows("/opt/cuda"));
 
     CASE("a library without a path is found where all are");
     CHECK(library("VGPU_OPENCL_LIBRARY=libOpenCL.so.1") == 0);
@@ -66,6 +68,7 @@ int main(void)
     CHECK(library("VGPU_OPENCL_LIBRARY=/dev/lib.so") == -EINVAL);
     CHECK(library("VGPU_OPENCL_LIBRARY=/opt/../lib.so") == -EINVAL);
     CHECK(library("VGPU_OPENCL_LIBRARY=opt/lib.so") == -EINVAL);
+    CHECK(library("VGPU_CUDA_LIBRARY=/libcuda.so") == -EINVAL);
     CHECK(library("VGPU_OPENCL_LIBRARY=/device/lib.so") == 0);
     memset(too_long + strlen(too_long), 'x', sizeof(too_long) - 8 - strlen(too_long));
     strcpy(too_long + sizeof(too_long) - 8, "/lib.so");

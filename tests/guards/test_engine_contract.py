@@ -80,7 +80,7 @@ def test_markers_that_do_not_pair_are_refused(header: str) -> None:
         (Transport, "mediator.h", "mediator_transport"),
         (Refusal, "mediator.h", "mediator_refusal"),
         (Hold, "mediator.h", "mediator_hold"),
-        (DeviceType, "ring_abi.h", "vgpu_device_type"),
+        (DeviceType, "ring_ops.h", "vgpu_device_type"),
     ],
 )
 def test_an_enum_is_that_of_its_header(mirror: type[IntEnum], header: str, name: str) -> None:
