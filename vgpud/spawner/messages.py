@@ -71,7 +71,7 @@ def isolation_gaps(capabilities: Capability) -> tuple[str, ...]:
         )
     if Capability.NAMESPACE not in capabilities:
         gaps.append(
-            "workers have no namespaces of their own: they see the host's network and mounts, and "
+            "workers have no namespaces of their own: they see the host's network and files, and "
             "what they write is not limited; allow vgpu-spawn to make namespaces"
         )
     if Capability.GROUP not in capabilities:
