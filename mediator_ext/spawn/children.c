@@ -216,8 +216,6 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
     }
     rc = view_make(&view, child->role, children->config.program, settings.environment);
     if (rc < 0) {
-        log_error("worker %u (%s): cannot show it the directory of its OpenCL or CUDA library: %s",
-                  child->worker_id, label_of(child), strerror(-rc));
         goto out;
     }
     snprintf(role_option, sizeof(role_option), "--role=%s", role_names[role]);

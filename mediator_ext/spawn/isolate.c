@@ -214,15 +214,19 @@ _Noreturn void isolate_and_execute(const struct isolate_plan *plan, int status_f
 }
 
 /* Runs in a child. Return: PROBE_* */
-static int probe(const struct isolate_plan *plan)
+static int probe(struct isolate_plan plan)
 {
     int found = 0;
-    bool may_try_uid = geteuid() != plan->uid;
-    char culprit[VIEW_PATH_BYTES];
+    bool may_try_uid = geteuid() != plan.uid;
+    char *const no_settings[] = {NULL};
+    char culprit[VIEW_PATH_BYTES] = "";
+    struct view view;
 
+    plan.view = &view;
     if (enter_namespaces() == 0) {
-        int rc = arrange_files(plan, may_try_uid, culprit);
+        int rc = view_make(&view, SPAWN_ROLE_LAUNCH, plan.program, no_settings);
 
+        rc = rc < 0 ? rc : arrange_files(&plan, may_try_uid, culprit);
         if (rc == 0) {
             found |= PROBE_NAMESPACES;
         } else {
@@ -230,10 +234,10 @@ static int probe(const struct isolate_plan *plan)
                      culprit[0] ? ": " : "", strerror(-rc));
         }
     }
-    if (may_try_uid && take_identity(true, plan->uid) == 0) {
+    if (may_try_uid && take_identity(true, plan.uid) == 0) {
         found |= PROBE_OWN_UID;
     }
-    if (faccessat(AT_FDCWD, plan->program, X_OK, AT_EACCESS) == 0) {
+    if (faccessat(AT_FDCWD, plan.program, X_OK, AT_EACCESS) == 0) {
         found |= PROBE_EXECUTABLE;
     }
     return found;
@@ -248,7 +252,7 @@ int isolate_probe(const struct isolate_plan *plan, uint32_t *capabilities)
         return -errno;
     }
     if (child == 0) {
-        _exit(probe(plan));
+        _exit(probe(*plan));
     }
     while (waitpid(child, &status, 0) < 0) {
         if (errno != EINTR) {

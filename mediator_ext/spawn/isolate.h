@@ -53,7 +53,7 @@ _Noreturn void isolate_and_execute(const struct isolate_plan *plan, int status_f
 
 /**
  * isolate_probe() - Try in a child what workers can be given here
- * @plan: the program, a scratch directory, a view, and the uid to try; the rest is ignored
+ * @plan: the program, a scratch directory, and the uid to try; the rest is ignored
  * @capabilities: set to a combination of SPAWN_CAN_*
  *
  * Return: 0; -EACCES if a worker of that identity could not execute the program; another -errno if

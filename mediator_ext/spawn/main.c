@@ -183,12 +183,9 @@ static int open_signals(struct spawner *spawner)
 /* Find out what workers can be given here, and refuse to run guest code as root. */
 static int settle_identity(struct spawner *spawner)
 {
-    char *const no_environment[] = {NULL};
-    struct view view;
     struct isolate_plan plan = {
         .program = spawner->options.worker,
         .scratch = spawner->scratch.path,
-        .view = &view,
     };
     bool root = geteuid() == 0;
     int rc;
@@ -204,10 +201,7 @@ static int settle_identity(struct spawner *spawner)
     leftovers_end(&spawner->uids);
     leftovers_remove(spawner->options.scratch, &spawner->uids);
     plan.uid = uids_of(&spawner->uids, 0, SPAWN_ROLE_LAUNCH);
-    rc = view_make(&view, SPAWN_ROLE_LAUNCH, plan.program, no_environment);
-    if (rc == 0) {
-        rc = isolate_probe(&plan, &spawner->capabilities);
-    }
+    rc = isolate_probe(&plan, &spawner->capabilities);
     if (root && !(spawner->capabilities & SPAWN_CAN_SETUID)) {
         log_error("root here cannot become uid %u, and workers must not be root: choose a "
                   "--worker-uid-base that this container maps, or start vgpu-spawn as another user",

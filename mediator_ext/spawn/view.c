@@ -21,6 +21,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "spawn/log.h"
+
 #define ICD_FILES "/etc/OpenCL/vendors/*.icd"
 
 static const char *const for_everybody[] = {
@@ -243,6 +245,13 @@ int view_make(struct view *view, enum spawn_role role, const char *program,
     }
     if (rc == 0 && (demanded || role == SPAWN_ROLE_PROBE)) {
         rc = add_driver(view, demanded);
+    }
+    if (rc < 0) {
+        log_error("cannot show a worker the directory of its OpenCL or CUDA library, %s: %s",
+                  cuda     ? cuda
+                  : opencl ? opencl
+                           : "-",
+                  strerror(-rc));
     }
     return rc;
 }

@@ -34,6 +34,8 @@ struct view {
  * @program: the worker program, absolute
  * @environment: the worker's, from settings_parse(); ends with NULL
  *
+ * Says what is wrong.
+ *
  * Return: 0; -EINVAL for a library whose directory is not for workers to see; -ENAMETOOLONG;
  * -E2BIG for too many paths
  */

@@ -99,5 +99,5 @@ def test_a_library_in_no_directory_of_libraries_is_refused(
     with pytest.raises(SpawnerRefusedError) as refused:
         root_of(service, client, Role.LAUNCH, library)
     assert refused.value.error_number == errno.EINVAL
-    assert "cannot show it the directory of its OpenCL or CUDA library" in service.log.read_text()
+    assert f"OpenCL or CUDA library, {library}: Invalid argument" in service.log.read_text()
     assert service.scratch_directories() == []
