@@ -99,7 +99,7 @@ def test_a_device_with_a_long_path_is_tried_or_named_in_the_reason(length: int) 
 def test_a_worker_that_comes_to_nothing_is_not_tried_at_each_request(short_dir: Path) -> None:
     short_dir.chmod(0o755)
     program = put_program(short_dir / "worker", REAL_WORKER)
-    with running_vgpud({"spawner": {"worker_binary": str(program)}}) as daemon:
+    with running_vgpud({"spawner": {"worker_binary": str(program), "standby": 0}}) as daemon:
         guest = register(daemon)
         put_program(program, ENDS_AT_ONCE)
         ask_often(guest)
