@@ -22,6 +22,7 @@ from pathlib import Path
 
 from tests import ring_abi, stub_client
 from tests.ring_abi import Completion, HostPage, Kind, Lane, Op, Status, Submission
+from tests.shared_words import load_u32, store_u32
 
 F_ADD_SEALS = 1033
 F_SEAL_SHRINK = 2
@@ -208,10 +209,10 @@ class RingHost:
         os.eventfd_write(self.vector, 1)
 
     def _read(self, offset: int) -> int:
-        return int(struct.unpack_from("<I", self.memory, offset)[0])
+        return load_u32(self.memory, offset)
 
     def _write(self, offset: int, value: int) -> None:
-        struct.pack_into("<I", self.memory, offset, value)
+        store_u32(self.memory, offset, value)
 
     def close(self) -> None:
         self.memory.close()

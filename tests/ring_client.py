@@ -19,6 +19,7 @@ from types import TracebackType
 
 from tests import ring_abi
 from tests.ring_abi import Completion, DeviceStatus, HostPage, Kind, Lane, Submission
+from tests.shared_words import load_u32, store_u32
 
 HOST_PEER = 0
 STATUS_PAUSE_S = 0.002
@@ -162,10 +163,10 @@ class RingClient:
         self.memory[offset : offset + len(data)] = data
 
     def peek_u32(self, offset: int) -> int:
-        return int(struct.unpack_from("<I", self.memory, offset)[0])
+        return load_u32(self.memory, offset)
 
     def poke_u32(self, offset: int, value: int) -> None:
-        struct.pack_into("<I", self.memory, offset, value & 0xFFFFFFFF)
+        store_u32(self.memory, offset, value)
 
     def pair_host(self, pair: int = 0) -> int:
         """Offset of the indices that the host writes."""

@@ -65,24 +65,6 @@ def eventually(
         time.sleep(PAUSE_S)
 
 
-class Attachment(RingClient):
-    """A ring client whose indices are whole at every moment, as a driver's are.
-
-    struct.pack_into() clears the bytes before it fills them, and the engine may look in between.
-    """
-
-    def poke_u32(self, offset: int, value: int) -> None:
-        with memoryview(self.memory) as view, view.cast("I") as words:
-            words[offset // 4] = value & 0xFFFFFFFF
-
-    def peek_u32(self, offset: int) -> int:
-        with memoryview(self.memory) as view, view.cast("I") as words:
-            return words[offset // 4]
-
-    def _pair_host(self, pair: int, field: int) -> int:
-        return self.peek_u32(self.pair_host(pair) + field)
-
-
 @dataclass(frozen=True)
 class Guest:
     """A registered VM."""
@@ -107,21 +89,21 @@ class Guest:
         """A version 1 connection."""
         return StubClient(self.stub_socket, timeout_s=DEADLINE_S)
 
-    def attach(self) -> Attachment:
+    def attach(self) -> RingClient:
         """An attachment to the ring, its features not yet agreed on.
 
         A former client's end may not have been noticed yet: until then a second one is refused.
         """
 
-        def once() -> Attachment | None:
+        def once() -> RingClient | None:
             try:
-                return Attachment(self.ring_socket, timeout_s=DEADLINE_S)
+                return RingClient(self.ring_socket, timeout_s=DEADLINE_S)
             except Refused:
                 return None
 
         return eventually(once, f"VM {self.uuid} can be attached to")
 
-    def ring(self) -> Attachment:
+    def ring(self) -> RingClient:
         """An attachment that is ready to be used."""
         ring = self.attach()
         assert ring.negotiate() is DeviceStatus.OK

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 from tests.daemon.guests import eventually
+from tests.shared_words import store_u64
 
 Context = AbstractContextManager[None]
 STEPS = 200
@@ -29,7 +30,7 @@ def storm(step: Callable[[], None]) -> Iterator[None]:
     def blow() -> None:
         while True:
             step()
-            struct.pack_into("<Q", count, 0, so_far() + 1)
+            store_u64(count, 0, so_far() + 1)
 
     process = _fork.Process(target=blow, daemon=True)
     process.start()

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from tests.shared_words import load_u32, store_u32
+
 PAGE = 4096
 RING_ENTRIES = 64
 UNIT = struct.Struct("<Q BBH III II II Q 8I II 5Q")
@@ -229,11 +231,11 @@ class Worker:
 
     def word(self, at: int) -> int:
         """One u32 of the channel."""
-        return int(struct.unpack_from("<I", self.channel, at)[0])
+        return load_u32(self.channel, at)
 
     def set_word(self, at: int, value: int) -> None:
         """Store one u32 of the engine's page."""
-        struct.pack_into("<I", self.channel, at, value & 0xFFFFFFFF)
+        store_u32(self.channel, at, value)
 
     def send(self, *units: Unit) -> None:
         """Publish units at once, and wake the worker if it sleeps."""
