@@ -12,7 +12,7 @@ from tests.unit.control_under_test import UUID_1, UUID_2, RunningControl, traced
 from vgpud.client import Client, Priority, Vgpud
 from vgpud.errors import NoDaemonError, TimeoutExpiredError
 from vgpud.model.trace import TraceBatch
-from vgpud.protocol.messages import METHODS
+from vgpud.protocol.methods import METHODS
 from vgpud.record import Record
 from vgpud.refusals import (
     ADMIN_INTERFACE,

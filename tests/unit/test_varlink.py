@@ -27,7 +27,8 @@ from vgpud.protocol.calls import Call, decode_call, decode_reply, encode_call, e
 from vgpud.protocol.codec import from_wire, to_wire
 from vgpud.protocol.descriptions import INTERFACES, load_description
 from vgpud.protocol.framing import MessageDecoder, frame
-from vgpud.protocol.messages import METHODS, ListPools, RegisterVm, ShowPool
+from vgpud.protocol.messages import ListPools, RegisterVm, ShowPool
+from vgpud.protocol.methods import METHODS
 from vgpud.protocol.states import PriorityCounts
 from vgpud.record import Record
 from vgpud.refusals import (

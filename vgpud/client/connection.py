@@ -14,7 +14,7 @@ from vgpud.errors import AccessError, NoDaemonError, TimeoutExpiredError, VgpudE
 from vgpud.protocol.calls import Call, Reply, decode_reply, encode_call
 from vgpud.protocol.codec import from_wire, to_wire
 from vgpud.protocol.framing import MessageDecoder, frame
-from vgpud.protocol.messages import METHODS
+from vgpud.protocol.methods import METHODS
 from vgpud.record import Record
 from vgpud.refusals import (
     ADMIN_ERRORS,

@@ -36,7 +36,7 @@ from vgpud.errors import ReconcileError, StoreError
 from vgpud.protocol.calls import Call, decode_call, encode_error, encode_reply
 from vgpud.protocol.codec import from_wire, to_wire
 from vgpud.protocol.descriptions import INTERFACES
-from vgpud.protocol.messages import METHODS
+from vgpud.protocol.methods import METHODS
 from vgpud.reconcile import pool_subject, vm_subject
 from vgpud.record import Record
 from vgpud.refusals import (

@@ -1,9 +1,9 @@
 """Every message of org.vgpud.admin and org.varlink.service, one class each.
 
-What they are about is in states.py.
+What they are about is in states.py, and which class is whose call and reply in methods.py.
 
 Class and field names are those of the interface descriptions beside this file; a guard compares
-them. `METHODS` says which class is whose call and reply.
+them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from vgpud.protocol.states import (
     VmState,
 )
 from vgpud.record import Record
-from vgpud.refusals import ADMIN_INTERFACE, SERVICE_INTERFACE
 
 
 class ListPools(Record):
@@ -358,36 +357,3 @@ class GetInterfaceDescriptionReply(Record):
     """The description in Varlink's interface language."""
 
     description: str
-
-
-METHODS: dict[str, tuple[type[Record], type[Record]]] = {
-    f"{interface}.{call.__name__}": (call, reply)
-    for interface, call, reply in (
-        (SERVICE_INTERFACE, GetInfo, GetInfoReply),
-        (SERVICE_INTERFACE, GetInterfaceDescription, GetInterfaceDescriptionReply),
-        (ADMIN_INTERFACE, ListPools, ListPoolsReply),
-        (ADMIN_INTERFACE, ShowPool, ShowPoolReply),
-        (ADMIN_INTERFACE, CreatePool, CreatePoolReply),
-        (ADMIN_INTERFACE, EnablePool, EnablePoolReply),
-        (ADMIN_INTERFACE, DisablePool, DisablePoolReply),
-        (ADMIN_INTERFACE, SetPoolWeight, SetPoolWeightReply),
-        (ADMIN_INTERFACE, DeletePool, DeletePoolReply),
-        (ADMIN_INTERFACE, RegisterVm, RegisterVmReply),
-        (ADMIN_INTERFACE, ShowVm, ShowVmReply),
-        (ADMIN_INTERFACE, ListVms, ListVmsReply),
-        (ADMIN_INTERFACE, RemoveVm, RemoveVmReply),
-        (ADMIN_INTERFACE, MoveVm, MoveVmReply),
-        (ADMIN_INTERFACE, SetWeight, SetWeightReply),
-        (ADMIN_INTERFACE, SetRateLimit, SetRateLimitReply),
-        (ADMIN_INTERFACE, QuarantineVm, QuarantineVmReply),
-        (ADMIN_INTERFACE, ClearQuarantine, ClearQuarantineReply),
-        (ADMIN_INTERFACE, Status, StatusReply),
-        (ADMIN_INTERFACE, Trace, TraceReply),
-        (ADMIN_INTERFACE, Explain, ExplainReply),
-        (ADMIN_INTERFACE, ListAudit, ListAuditReply),
-        (ADMIN_INTERFACE, Backup, BackupReply),
-        (ADMIN_INTERFACE, ReloadConfig, ReloadConfigReply),
-        (ADMIN_INTERFACE, Shutdown, ShutdownReply),
-    )
-}
-"""Call and reply class of every method, by its qualified name."""
