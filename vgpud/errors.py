@@ -75,6 +75,12 @@ class NotConfirmedError(VgpudError):
     """The user was asked, and did not want it."""
 
 
+class NotPossibleError(VgpudError):
+    """What a file declares cannot be reached from what is there; nothing was changed."""
+
+    exit_code = ExitCode.CONFLICT
+
+
 class UnhealthyError(VgpudError):
     """Something is wrong that an operator should do something about."""
 

@@ -112,7 +112,8 @@ MAY_IMPORT: dict[str, Collection[str]] = {
 SOLE_IMPORTERS: dict[str, Collection[str]] = {
     "sqlite3": {"store"},
     "sdnotify": {"systemd"},
-    "tomli": {"config"},
+    "tomli": {"config", "cli"},
+    "tomli_w": {"cli"},
     "cffi": set(),
 }
 

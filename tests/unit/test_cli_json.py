@@ -43,6 +43,9 @@ from vgpud.cli.admin import COMMANDS
         ("show-connections",),
         ("audit",),
         ("backup", "{tmp}/copy.db"),
+        ("export",),
+        ("diff", "--file={tmp}/pools.toml"),
+        ("apply", "--file={tmp}/pools.toml"),
         ("reload-config",),
         ("wait-ready",),
     ],
@@ -51,6 +54,7 @@ def test_every_command_speaks_json(
     control: RunningControl, admin: Admin, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     admin("register-vm", f"--vm-uuid={UUID_1}")
+    (tmp_path / "pools.toml").write_text(admin("export").out)
     ran = admin(*(word.format(tmp=tmp_path) for word in words), "--json")
     assert ran.code == 0 and isinstance(json.loads(ran.out), dict)
 

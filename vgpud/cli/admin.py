@@ -15,6 +15,7 @@ import vgpud
 from vgpud.cli import (
     audit,
     backup,
+    declared,
     explain,
     limits,
     metrics,
@@ -50,6 +51,7 @@ COMMANDS: Mapping[str, Command] = {
         *explain.COMMANDS,
         *audit.COMMANDS,
         *backup.COMMANDS,
+        *declared.COMMANDS,
         *service.COMMANDS,
     )
 }
@@ -140,6 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(output, Output):
             return _write_all(output, in_json=options.json)
         write(json.dumps(output.answer, indent=2) if options.json else output.text)
+        return output.exit_code
     except VgpudError as error:
         print(as_line(PROGRAM, attempt, error), file=sys.stderr)
         if "--json" in words and not isinstance(error, OutputError):
@@ -148,7 +151,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{PROGRAM}: {attempt}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    return ExitCode.OK
 
 
 def _write_all(outputs: Iterator[Output], *, in_json: bool) -> int:

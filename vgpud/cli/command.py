@@ -7,17 +7,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from vgpud.client import Client
+from vgpud.errors import ExitCode
 from vgpud.record import Record
 
 
 class Output(Record):
     """What a command prints: text for people, or the daemon's answer for --json.
 
-    Without a text there is nothing to say to people.
+    Without a text there is nothing to say to people. `exit_code` counts where it is the only one.
     """
 
     text: str
     answer: dict[str, Any]
+    exit_code: ExitCode = ExitCode.OK
 
 
 class Command(Record):

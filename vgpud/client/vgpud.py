@@ -23,12 +23,19 @@ class Vgpud(PoolCalls, VmCalls, RequestCalls, ServiceCalls):
     stored but not in effect yet, StoredNotApplied.
     """
 
-    def __init__(self, socket_path: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        socket_path: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+        *,
+        client: Client | None = None,
+    ) -> None:
         """Without a path: VGPUD_SOCKET of the environment, else where vgpud listens by default.
 
-        `timeout_s` is how long to wait for an answer, in seconds.
+        `timeout_s` is how long to wait for an answer, in seconds. A `client` that is there already
+        is used as it is.
         """
-        super().__init__(Client(path_of_socket(socket_path), timeout_s))
+        super().__init__(client or Client(path_of_socket(socket_path), timeout_s))
 
 
 def path_of_socket(named: str | None) -> str:
