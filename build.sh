@@ -318,6 +318,19 @@ install_venv() {
     ln -sf ../lib/python3.11/site-packages/vgpud/bin/vgpu-{spawn,worker,client} "$target/bin/"
 }
 
+# Each shell looks for completions in a place, and under a name, of its own.
+install_completion() {
+    local dest=$1 prefix=$2 share=$1/usr/local/share shell file
+    local -A places=([bash]=bash-completion/completions/vgpu-admin
+        [zsh]=zsh/site-functions/_vgpu-admin [fish]=fish/vendor_completions.d/vgpu-admin.fish)
+    for shell in "${!places[@]}"; do
+        file=$share/${places[$shell]}
+        mkdir -p "${file%/*}"
+        "$dest$prefix/bin/python" -m vgpud.cli.admin completion "$shell" >"$file"
+        chmod 0644 "$file"
+    done
+}
+
 # Units, accounts and directories; the configuration only where there is none yet. The units are
 # written for a distribution's paths: here both programs and helpers are in the prefix.
 install_files() {
@@ -338,6 +351,7 @@ install_files() {
     done
     mkdir -p "$dest/usr/local/bin" "$dest/etc/vgpud"
     ln -sf "$prefix"/bin/{vgpud,vgpu-admin} "$dest/usr/local/bin/"
+    install_completion "$dest" "$prefix"
     for file in vgpud/man/*; do
         target=$dest/usr/local/share/man/man${file##*.}/
         mkdir -p "$target"

@@ -45,6 +45,15 @@ def test_the_manual_pages_that_the_units_name_are_there(machine: SystemdHost) ->
         assert machine.read(f"/usr/local/share/man/man{section}/{name}.{section}")
 
 
+def test_shells_find_the_completion_of_vgpu_admin(machine: SystemdHost) -> None:
+    for place in (
+        "bash-completion/completions/vgpu-admin",
+        "zsh/site-functions/_vgpu-admin",
+        "fish/vendor_completions.d/vgpu-admin.fish",
+    ):
+        assert "vgpu-admin names vms" in machine.read(f"/usr/local/share/{place}")
+
+
 def test_enabling_starts_both_at_boot(machine: SystemdHost) -> None:
     machine.do("systemctl", "enable", "vgpu-spawn.service", "vgpud.service")
     wanted = machine.do("systemctl", "list-dependencies", "--plain", "multi-user.target")

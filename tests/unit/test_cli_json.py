@@ -44,6 +44,7 @@ from vgpud.cli.admin import COMMANDS
         ("audit",),
         ("backup", "{tmp}/copy.db"),
         ("export",),
+        ("names", "pools"),
         ("diff", "--file={tmp}/pools.toml"),
         ("apply", "--file={tmp}/pools.toml"),
         ("reload-config",),

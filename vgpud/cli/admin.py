@@ -19,6 +19,7 @@ from vgpud.cli import (
     explain,
     limits,
     metrics,
+    names,
     placement,
     pools,
     quarantine,
@@ -52,9 +53,13 @@ COMMANDS: Mapping[str, Command] = {
         *audit.COMMANDS,
         *backup.COMMANDS,
         *declared.COMMANDS,
+        *names.COMMANDS,
         *service.COMMANDS,
     )
 }
+
+WITHOUT_DAEMON = ("help", "completion")
+SHELLS = ("bash", "zsh", "fish")
 
 EPILOG = """exit status: 0 done, 1 a negative answer, 2 usage, 3 no daemon, 4 not allowed,
 5 not found, 6 conflict, 7 timeout. Each command has its own --help."""
@@ -93,6 +98,10 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
             _add_common(subparser, at_command=True)
     helper = commands.add_parser("help", help="show this, or the help of a command")
     helper.add_argument("topic", nargs="?", metavar="COMMAND", help="the command to explain")
+    completer = commands.add_parser(
+        "completion", help="print the script that completes commands and names in a shell"
+    )
+    completer.add_argument("shell", choices=SHELLS, help="the shell that is to read it")
     return parser
 
 
@@ -135,6 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return ExitCode.USAGE
         if options.command == "help":
             return _help(options.topic)
+        if options.command == "completion":
+            return _completion(options.shell)
         command = COMMANDS[options.command]
         attempt = command.attempt(options)
         client = Client(path_of_socket(options.socket), options.timeout)
@@ -172,6 +183,13 @@ def _help(topic: str | None) -> int:
     return _show_help([topic, "--help"])
 
 
+def _completion(shell: str) -> int:
+    from vgpud.cli.completion import script  # What it needs would slow every command down.
+
+    write(script(build_parser(), shell))
+    return ExitCode.OK
+
+
 def _show_help(words: list[str]) -> int:
     try:
         build_parser().parse_args(words)
@@ -190,7 +208,7 @@ def _command_word(words: Sequence[str]) -> str | None:
         if word in ("--socket", "--timeout"):
             next(rest, None)
         elif not word.startswith("-"):
-            if word in COMMANDS or word == "help":
+            if word in COMMANDS or word in WITHOUT_DAEMON:
                 return word
             raise UsageError(
                 f"there is no command {word!r}",
@@ -203,7 +221,7 @@ def _probably_meant(word: str) -> str:
     import difflib  # Only a mistake needs it; else every command would load it.
 
     # Strict: the command with the opposite effect often differs in a few letters only.
-    close = difflib.get_close_matches(word, [*COMMANDS, "help"], n=1, cutoff=0.8)
+    close = difflib.get_close_matches(word, [*COMMANDS, *WITHOUT_DAEMON], n=1, cutoff=0.8)
     return f"Did you mean {close[0]}? " if close else ""
 
 
