@@ -119,20 +119,25 @@ static bool is_worker(const char *name)
     return strncmp(name, CGROUP_WORKER_PREFIX, strlen(CGROUP_WORKER_PREFIX)) == 0;
 }
 
+/* Another descriptor, since the end of a listing closes it. Return: NULL: nothing can be listed */
+static DIR *open_listing(int directory)
+{
+    int copy = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *stream = copy < 0 ? NULL : fdopendir(copy);
+
+    if (!stream && copy >= 0) {
+        close(copy);
+    }
+    return stream;
+}
+
 /* What a spawner that is gone has left in its base. @ours: of the same range, so end what is in it */
 static void clear(int base, bool ours)
 {
-    int copy = openat(base, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *stream = copy < 0 ? NULL : fdopendir(copy);
+    DIR *stream = open_listing(base);
     struct dirent *entry;
 
-    if (!stream) {
-        if (copy >= 0) {
-            close(copy);
-        }
-        return;
-    }
-    while ((entry = readdir(stream))) {
+    while (stream && (entry = readdir(stream))) {
         int rc;
 
         if (!is_worker(entry->d_name)) {
@@ -150,39 +155,36 @@ static void clear(int base, bool ours)
             log_info("removed the control group %s, left behind by another spawner", entry->d_name);
         }
     }
-    closedir(stream);
+    if (stream) {
+        closedir(stream);
+    }
 }
 
 /* Bases that no living spawner has locked. @spared: name of one to leave alone. @ours: as in clear() */
 static void clear_bases(int parent, const char *spared, bool ours)
 {
-    int copy = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *stream = copy < 0 ? NULL : fdopendir(copy);
+    DIR *stream = open_listing(parent);
     struct dirent *entry;
 
-    if (!stream) {
-        if (copy >= 0) {
-            close(copy);
-        }
-        return;
-    }
-    while ((entry = readdir(stream))) {
+    while (stream && (entry = readdir(stream))) {
         int fd;
 
         if (strncmp(entry->d_name, BASE_PREFIX, strlen(BASE_PREFIX)) != 0 ||
             strcmp(entry->d_name, spared) == 0) {
             continue;
         }
-        fd = openat(copy, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        fd = openat(parent, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
             clear(fd, ours);
-            unlinkat(copy, entry->d_name, AT_REMOVEDIR);
+            unlinkat(parent, entry->d_name, AT_REMOVEDIR);
         }
         if (fd >= 0) {
             close(fd);
         }
     }
-    closedir(stream);
+    if (stream) {
+        closedir(stream);
+    }
 }
 
 static int open_base(struct cgroups *groups)
