@@ -125,7 +125,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error}", _HOW_TO_START_WITHOUT) from error
     try:
         return tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also too long a number, too deep a nesting
         raise ConfigError(f"{path}: is not valid TOML: {error}") from error
 
 

@@ -127,6 +127,10 @@ class OutputError(VgpudError):
     advice = "What was asked for has been done all the same."
 
 
+class BackupError(VgpudError):
+    """A copy of the database cannot be had, or not be kept."""
+
+
 class UsageError(VgpudError):
     """The command line cannot be understood."""
 

@@ -61,6 +61,10 @@ def test_what_cannot_be_written_leaves_nothing(
     for file in (tmp_path / "nowhere" / "copy.db", Path("/dev/full/copy.db")):
         ran = admin("backup", str(file))
         assert ran.code == 1 and f"copying the database to {file}: {file} cannot" in ran.err
+        assert "[BackupError]" in ran.err and "has been done" not in ran.err
+    for name in ("/", "", "x" * 300):
+        ran = admin("backup", name, "--force", "--json")
+        assert ran.code == 1 and json.loads(ran.out)["error"]["code"] == "BackupError"
     assert os.listdir(tmp_path) == []
 
 

@@ -190,6 +190,8 @@ def test_a_pool_can_be_named_only_while_it_is_as_installed(
     ("text", "said"),
     [
         ("[[pools]\n", "is not valid TOML"),
+        (f"x = {'9' * 5000}\n", "is not valid TOML"),
+        (f"x = {'[' * 3000}\n", "is not valid TOML"),
         ("[[pools]]\nweight = 5\n", "missing required field `pool_id` - at `$.pools[0]`"),
         ('[[pools]]\npool_id = "A"\nwieght = 5\n', "unknown field `wieght` - at `$.pools[0]`"),
         ('[[pools]]\npool_id = "A"\nweight = 0\n', "Expected `int` >= 1 - at `$.pools[0].weight`"),

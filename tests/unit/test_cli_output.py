@@ -14,6 +14,7 @@ import pytest
 
 from tests.guards.sources import ROOT
 from tests.unit.control_under_test import UUID_1, RunningControl
+from vgpud.client import Vgpud
 
 
 def vgpu_admin(
@@ -71,6 +72,24 @@ def test_a_reader_that_stops_is_no_failure(control: RunningControl) -> None:
     done = vgpu_admin(control.socket, "list-pools", stdout=writing)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_change_of_many_steps_is_made_to_its_end_whoever_reads_of_it(
+    control: RunningControl, short_dir: Path
+) -> None:
+    file = short_dir / "pools.toml"
+    reading, writing = os.pipe()
+    os.close(reading)
+    file.write_text("".join(f'[[pools]]\npool_id = "{name}"\n' for name in "CDEFGH"))
+    done = vgpu_admin(control.socket, "apply", f"--file={file}", stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+    file.write_text("".join(f'[[pools]]\npool_id = "{name}"\n' for name in "IJKLMN"))
+    with open("/dev/full", "wb") as full:
+        done = vgpu_admin(control.socket, "apply", f"--file={file}", stdout=full.fileno())
+    assert done.returncode == 1 and b"has been done all the same" in done.stderr
+    made = [pool.pool_id for pool in Vgpud(str(control.socket)).list_pools()]
+    assert made == list("ABCDEFGHIJKLMN")
 
 
 def test_a_full_disk_is_a_failure_in_one_line(control: RunningControl) -> None:

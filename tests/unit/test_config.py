@@ -174,6 +174,8 @@ def test_what_is_no_drop_in_is_not_read(main_file: Path) -> None:
         ("[scheduler]\nquantum = 1\n", "scheduler.quantum: unknown key"),
         ("[scheduler]\nquantum_us = 1\n", "scheduler.quantum_us: expected an integer from 100"),
         ("[scheduler\n", "is not valid TOML"),
+        (f"x = {'9' * 5000}\n", "is not valid TOML"),
+        (f"x = {'[' * 3000}\n", "is not valid TOML"),
         ("scheduler = 1\n", "scheduler: expected a section [scheduler]"),
         ("[vms]\nmax_queued_total = 100\n", "vms.max_queued_per_vm: expected at most"),
         (f"[daemon]\nrun_dir = '/{'x' * 107}'\n", "daemon.run_dir: the path of a Unix socket"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,17 @@ def test_an_idle_follower_that_hangs_up_is_let_go(control: RunningControl) -> No
         receive(client)
         assert not control.engine.trace.left.is_set()
     assert control.engine.trace.left.wait(10)
+
+
+def test_what_is_there_already_is_told_to_a_follower_that_sends_no_more(
+    control: RunningControl,
+) -> None:
+    control.engine.trace.kept.append(traced(1))
+    with control.connect() as client:
+        client.sendall(following())
+        client.shutdown(socket.SHUT_WR)
+        assert seqs(receive(client)) == [1]
+        assert is_closed(client)
 
 
 def test_a_follower_that_does_not_read_is_closed_and_delays_nobody(short_dir: Path) -> None:

@@ -73,7 +73,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
-    """The command line; with `only`, without the options of all other commands, to start sooner."""
+    """The command line; with `only`, without all other commands, to start sooner."""
     parser = _Parser(
         prog=PROGRAM,
         description="Administer the pools and VMs that share the GPU through vgpud.",
@@ -83,7 +83,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {vgpud.__version__}")
     _add_common(parser, at_command=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
-    for command in COMMANDS.values():
+    for command in COMMANDS.values() if only is None else [COMMANDS[only]]:
         subparser = commands.add_parser(
             command.name,
             help=command.summary,
@@ -93,9 +93,8 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        if only in (None, command.name):
-            command.add_options(subparser)
-            _add_common(subparser, at_command=True)
+        command.add_options(subparser)
+        _add_common(subparser, at_command=True)
     helper = commands.add_parser("help", help="show this, or the help of a command")
     helper.add_argument("topic", nargs="?", metavar="COMMAND", help="the command to explain")
     completer = commands.add_parser(
@@ -137,7 +136,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     attempt = "reading the command line"
     try:
-        parser = build_parser(only=_command_word(words))
+        word = _command_word(words)
+        # Help before the command is that of all commands.
+        alone = word is not None and word in COMMANDS and not _asks_for_help(words, word)
+        parser = build_parser(only=word if alone else None)
         options = parser.parse_args(words)
         if options.command is None:
             parser.print_help(sys.stderr)
@@ -151,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         client = Client(path_of_socket(options.socket), options.timeout)
         output = command.run(client, options)
         if not isinstance(output, Output):
-            return _write_all(output, in_json=options.json)
+            return _write_all(output, in_json=options.json, endless=command.endless)
         write(json.dumps(output.answer, indent=2) if options.json else output.text)
         return output.exit_code
     except VgpudError as error:
@@ -164,15 +166,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _write_all(outputs: Iterator[Output], *, in_json: bool) -> int:
-    """Prints what comes until the user has seen enough; each answer on one line of JSON."""
+def _asks_for_help(words: Sequence[str], command: str) -> bool:
+    return not {"-h", "--help"}.isdisjoint(words[: words.index(command)])
+
+
+def _write_all(outputs: Iterator[Output], *, in_json: bool, endless: bool) -> int:
+    """Prints what comes, each answer on one line of JSON.
+
+    Who reads no more, or presses Ctrl-C, has seen enough of what is `endless`. Everything else is
+    done to its end, whoever reads of it. Raises OutputError.
+    """
+    unwritten: OutputError | None = None
     try:
         for output in outputs:
             text = json.dumps(output.answer) if in_json else output.text
-            if text and not write(text):
-                break
+            try:
+                if text and not write(text) and endless:
+                    break
+            except OutputError as error:
+                if endless:
+                    raise
+                unwritten = error
     except KeyboardInterrupt:
-        pass  # how a command without an end is ended
+        if not endless:
+            raise
+    if unwritten is not None:
+        raise unwritten
     return ExitCode.OK
 
 

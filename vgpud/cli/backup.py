@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from vgpud.cli.command import Command, Output
 from vgpud.cli.render import size
 from vgpud.client import Client
 from vgpud.client.service import database_of
-from vgpud.errors import OutputError
+from vgpud.errors import BackupError
 from vgpud.protocol.messages import Backup, BackupReply
 
 MODE = 0o600
@@ -19,44 +18,44 @@ MODE = 0o600
 
 
 def _options(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, help="where to write it")
+    parser.add_argument("file", metavar="FILE", help="where to write it")
     parser.add_argument(
         "--force", action="store_true", help="replace FILE, once the new copy is complete"
     )
 
 
 def _backup(client: Client, options: Namespace) -> Output:
-    if options.file.exists() and not options.force:
-        raise OutputError(f"{options.file} exists", "Name another file, or add --force.")
+    if os.path.lexists(options.file) and not options.force:
+        raise BackupError(f"{options.file} exists", "Name another file, or add --force.")
     reply, answer = client.call(Backup(), BackupReply)
     content = database_of(reply)
     _write(options.file, content, replace=options.force)
-    told = {"file": str(options.file), "bytes": len(content), "version": answer["version"]}
+    told = {"file": options.file, "bytes": len(content), "version": answer["version"]}
     return Output(f"{options.file}: {size(len(content))}, schema version {reply.version}", told)
 
 
-def _write(path: Path, content: bytes, *, replace: bool) -> None:
+def _write(path: str, content: bytes, *, replace: bool) -> None:
     """All of it or nothing, also when the power fails."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = f"{path}.{os.getpid()}.partial"
     try:
         with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         if replace:
-            partial.replace(path)
+            os.replace(partial, path)
         else:
             os.link(partial, path)  # unlike a rename, never over what has come meanwhile
-            partial.unlink()
-        directory = os.open(path.parent, os.O_RDONLY)
+            os.unlink(partial)
+        directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
     except OSError as error:
         with contextlib.suppress(OSError):
-            partial.unlink()
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+            os.unlink(partial)
+        raise BackupError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 COMMANDS = (

@@ -26,9 +26,9 @@ class Command(Record):
     """One verb.
 
     `attempt` says what is being attempted ("creating pool C"), for the message when it fails;
-    `add_options` declares the options; `run` makes the call and raises VgpudError. One that goes on
-    until the user ends it gives an output whenever there is something to print. `example` is shown
-    by the command's help.
+    `add_options` declares the options; `run` makes the call and raises VgpudError. One with several
+    outputs gives each as it comes; an `endless` one goes on until the user ends it. `example` is
+    shown by the command's help.
     """
 
     name: str
@@ -37,3 +37,8 @@ class Command(Record):
     add_options: Callable[[ArgumentParser], object]
     run: Callable[[Client, Namespace], Output | Iterator[Output]]
     example: str = ""
+    endless: bool = False
+
+
+def no_options(parser: ArgumentParser) -> None:
+    """For a command that has none of its own."""

@@ -119,10 +119,10 @@ def read_declaration(path: str) -> Declaration:
         declared = msgspec.convert(tomli.loads(text), Declaration)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{name} cannot be read: {error}") from error
-    except tomli.TOMLDecodeError as error:
-        raise UsageError(f"{name} is not valid TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise UsageError(f"{name}: {error}", _WHAT_IT_LOOKS_LIKE) from error
+    except (ValueError, RecursionError) as error:  # too long a number, too deep a nesting
+        raise UsageError(f"{name} is not valid TOML: {error}") from error
     declared = msgspec.structs.replace(declared, vms=[_normalised(vm, name) for vm in declared.vms])
     _refuse_twice(name, "pool", [pool.pool_id for pool in declared.pools])
     _refuse_twice(name, "VM", [vm.vm_uuid for vm in declared.vms])

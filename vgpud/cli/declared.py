@@ -9,17 +9,13 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from vgpud.cli.command import Command, Output
+from vgpud.cli.command import Command, Output, no_options
 from vgpud.cli.confirm import confirmed
 from vgpud.client import Client, Vgpud
 from vgpud.errors import ExitCode, NotConfirmedError
 
 if TYPE_CHECKING:
     from vgpud.cli.changes import Change
-
-
-def _no_options(parser: ArgumentParser) -> None:
-    """Has none of its own."""
 
 
 def _file_options(parser: ArgumentParser) -> None:
@@ -103,7 +99,7 @@ COMMANDS = (
         "export",
         "print all pools and VMs as a TOML file that diff and apply read",
         lambda _: "exporting pools and VMs",
-        _no_options,
+        no_options,
         _export,
         "export > pools.toml",
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from vgpud.cli.command import Command, Output
+from vgpud.cli.command import Command, Output, no_options
 from vgpud.cli.render import limits_line, pool_weight_table, rate_limit_table, weight_table
 from vgpud.cli.values import whole_number
 from vgpud.cli.vms import named, which_vm
@@ -67,10 +67,6 @@ def _rate_limit_options(parser: ArgumentParser) -> None:
     )
 
 
-def _no_options(parser: ArgumentParser) -> None:
-    """Has none of its own."""
-
-
 def _set_weight(client: Client, options: Namespace) -> Output:
     if options.pool_id is not None:
         of_pool, answer = client.call(
@@ -117,7 +113,7 @@ COMMANDS = (
         "show-weights",
         "show the weights of all VMs and pools",
         lambda _: "reading the weights",
-        _no_options,
+        no_options,
         _show_weights,
         "show-weights",
     ),
@@ -133,7 +129,7 @@ COMMANDS = (
         "show-rate-limits",
         "show the limits of all VMs, and who is quarantined",
         lambda _: "reading the rate limits",
-        _no_options,
+        no_options,
         _show_rate_limits,
         "show-rate-limits",
     ),

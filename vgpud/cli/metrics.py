@@ -5,16 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
-from vgpud.cli.command import Command, Output
-from vgpud.cli.exposition import exposition
+from vgpud.cli.command import Command, Output, no_options
 from vgpud.cli.render import connection_table, work_table
 from vgpud.client import Client
 from vgpud.errors import UnhealthyError
 from vgpud.protocol.messages import ListVms, ListVmsReply, Status, StatusReply
-
-
-def _no_options(parser: ArgumentParser) -> None:
-    """Has none of its own."""
 
 
 def _metrics_options(parser: ArgumentParser) -> None:
@@ -26,6 +21,8 @@ def _metrics_options(parser: ArgumentParser) -> None:
 def _metrics(client: Client, options: Namespace) -> Output:
     reply, answer = client.call(Status(), StatusReply)
     if options.prometheus:
+        from vgpud.cli.exposition import exposition  # which no other command needs
+
         return Output(exposition(reply), answer)
     return Output(work_table(reply.pools, reply.vms), answer)
 
@@ -87,7 +84,7 @@ COMMANDS = (
         "show-health",
         "say whether all is well; exit status 1 and what is not, if it is not",
         lambda _: "looking after the daemon",
-        _no_options,
+        no_options,
         _health,
         "show-health",
     ),
@@ -95,7 +92,7 @@ COMMANDS = (
         "show-connections",
         "show which VMs are connected, and over which socket",
         lambda _: "reading the connections",
-        _no_options,
+        no_options,
         _connections,
         "show-connections",
     ),

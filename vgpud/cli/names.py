@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import string
 from argparse import ArgumentParser, Namespace
 
 from vgpud.cli.command import Command, Output
 from vgpud.client import Client, Vgpud
 
-PLAIN = frozenset(string.ascii_letters + string.digits + "-_.:@+%,/")
-"""bash expands what it is given to complete with: a VM named $(reboot) is not to be in it."""
+PUNCTUATION = "-_.:@+%,/"
+"""Besides letters and digits: bash expands what it is given to complete with, and a VM may be named
+$(reboot)."""
 
 
 def _options(parser: ArgumentParser) -> None:
@@ -26,8 +26,12 @@ def _names(client: Client, options: Namespace) -> Output:
         names = [vm.vm_uuid for vm in vgpud.list_vms()]
     else:
         given = (vm.vm_name for vm in vgpud.list_vms())
-        names = sorted({name for name in given if name and PLAIN.issuperset(name)})
+        names = sorted({name for name in given if name and _is_plain(name)})
     return Output("\n".join(names), {"names": names})
+
+
+def _is_plain(name: str) -> bool:
+    return name.isascii() and all(c.isalnum() or c in PUNCTUATION for c in name)
 
 
 COMMANDS = (

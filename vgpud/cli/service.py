@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from vgpud.cli.command import Command, Output
+from vgpud.cli.command import Command, Output, no_options
 from vgpud.client import Client
 from vgpud.client.service import wait_ready
 from vgpud.protocol.messages import ReloadConfig, ReloadConfigReply, StatusReply
-
-
-def _no_options(parser: ArgumentParser) -> None:
-    """Has none of its own."""
 
 
 def _ready_options(parser: ArgumentParser) -> None:
@@ -45,7 +41,7 @@ COMMANDS = (
         "reload-config",
         "read vgpud.toml again, as `systemctl reload vgpud` does",
         lambda _: "reloading the configuration",
-        _no_options,
+        no_options,
         _reload,
         "reload-config",
     ),

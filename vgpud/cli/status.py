@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
-from vgpud.cli.command import Command, Output
+from vgpud.cli.command import Command, Output, no_options
 from vgpud.cli.render import status_page
 from vgpud.client import Client
 from vgpud.protocol.messages import Status, StatusReply
-
-
-def _no_options(parser: ArgumentParser) -> None:
-    """Has none of its own."""
 
 
 def _status(client: Client, options: Namespace) -> Output:
@@ -24,7 +20,7 @@ COMMANDS = (
         "status",
         "show daemon, device, pools and VMs",
         lambda _: "reading the status",
-        _no_options,
+        no_options,
         _status,
     ),
 )

@@ -58,4 +58,14 @@ def _lines(reply: TraceReply) -> list[str]:
     return lines + [trace_line(request, epoch_ns) for request in reply.requests]
 
 
-COMMANDS = (Command("trace", "show what has become of requests", _attempt, _options, _trace),)
+COMMANDS = (
+    Command(
+        "trace",
+        "show what has become of requests",
+        _attempt,
+        _options,
+        _trace,
+        "trace --vm-name=trainer --follow",
+        endless=True,
+    ),
+)

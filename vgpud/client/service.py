@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from vgpud.client.connection import Client
-from vgpud.errors import NoDaemonError, OutputError, TimeoutExpiredError
+from vgpud.errors import BackupError, NoDaemonError, TimeoutExpiredError
 from vgpud.protocol.messages import (
     Backup,
     BackupReply,
@@ -58,7 +58,7 @@ class ServiceCalls:
         return self._client.call(ListAudit(limit, refused), ListAuditReply)[0].entries
 
     def backup(self) -> bytes:
-        """A consistent copy of the database: a whole SQLite file."""
+        """A consistent copy of the database: a whole SQLite file. Raises BackupError."""
         return database_of(self._client.call(Backup(), BackupReply)[0])
 
     def shutdown(self, *, everything: bool = False) -> None:
@@ -67,11 +67,11 @@ class ServiceCalls:
 
 
 def database_of(reply: BackupReply) -> bytes:
-    """The file that is in an answer. Raises OutputError."""
+    """The file that is in an answer. Raises BackupError."""
     try:
         return base64.b64decode(reply.database, validate=True)
     except binascii.Error as error:
-        raise OutputError(f"the daemon's answer is no copy: {error}") from error
+        raise BackupError(f"the daemon's answer is no copy: {error}") from error
 
 
 def wait_ready(
@@ -82,7 +82,7 @@ def wait_ready(
     while True:
         try:
             reply, answer = client.call(Status(), StatusReply)
-        except NoDaemonError as error:
+        except (NoDaemonError, TimeoutExpiredError) as error:
             missing = str(error)
         else:
             missing = _missing(reply, without_device=without_device)

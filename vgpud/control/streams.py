@@ -34,7 +34,7 @@ async def send_all(
         while True:
             coming = loop.create_task(_next_of(answers))
             await asyncio.wait({coming, hang_up}, return_when=asyncio.FIRST_COMPLETED)
-            if hang_up.done():
+            if not coming.done():
                 hang_up.result()
                 raise ConnectionResetError("the caller of several answers has hung up")
             answer = coming.result()

@@ -86,7 +86,8 @@ def delete_pool(context: Context, call: DeletePool) -> DeletePoolReply:
     before = pool_state(pool, vms)
     store.unassign_vms(pool_id)
     store.delete_pool(pool_id)
-    stranded = [vm for vm in store.list_vms() if vm.vm_uuid in {vm.vm_uuid for vm in vms}]
+    uuids = {vm.vm_uuid for vm in vms}
+    stranded = [vm for vm in store.list_vms() if vm.vm_uuid in uuids]
     return DeletePoolReply(before, vm_states(context, stranded, context.engine.snapshot()))
 
 
