@@ -55,7 +55,7 @@ static void add_running(const struct mediator *m, struct mediator_explanation *o
         out->wait_ns += out->running * estimate_of(m->device.vm, SCHED_EXEC);
     } else if (out->lane == SCHED_BUILD) {
         out->running = m->builds;
-        for (uint32_t i = 0; m->builds == m->config.max_builds && i < m->builds; i++)
+        for (uint32_t i = 0; m->builds >= m->config.max_builds && i < m->builds; i++)
             out->wait_ns += estimate_of(m->building[i], SCHED_BUILD);
         out->wait_ns /= m->config.max_builds;
     }

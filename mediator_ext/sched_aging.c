@@ -90,7 +90,7 @@ struct sched_vm *sched_aging_pick(struct scheduler *s, struct sched_pool *pool,
         return NULL;
     if (s->config.scope == SCHED_SCOPE_POOL) {
         best = oldest_of_pool(s, pool, lane, top, now_ns, NULL);
-    } else {
+    } else if (top > SCHED_LOW) { /* below it there is nobody in any pool */
         for (struct sched_pool *each = s->pools; each; each = each->next)
             if (each->enabled)
                 best = oldest_of_pool(s, each, lane, top, now_ns, best);

@@ -24,7 +24,6 @@ struct sim_tag {
 struct sim_pool {
     struct sched_pool sched; /* must be first */
     struct sim_tag turn[SCHED_LANES][SCHED_CLASSES];
-    uint64_t number;
     uint32_t vms;
     uint8_t id;
 };

@@ -34,7 +34,7 @@
  * another generation arrives, the launch worker first drops every object that it has.
  *
  * A launch worker says in `objects`, before each reply, how many buffers, modules and kernels it holds,
- * launches counted that nobody has waited for, plus one; 0 is no word. Who says 1 can be ended without a
+ * plus one; 0 is no word. Who says 1 can be ended without a
  * loss to its VM, and may be when another one needs its place. That is all that is concluded: whoever
  * says something else than is so deprives himself.
  *

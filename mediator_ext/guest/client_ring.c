@@ -259,7 +259,9 @@ int ring_nop(const struct client_options *options, struct report *report)
         vgpu_command_nop(&command);
         run.command = &command;
     }
-    sigaction(SIGINT, &(struct sigaction){.sa_handler = have_enough}, NULL);
+    /* Who presses it again wants no numbers. */
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = have_enough, .sa_flags = (int)SA_RESETHAND},
+              NULL);
     start_ns = vgpu_now_ns();
     rc = nop_all(&run, options->count);
     total_ms = (double)(vgpu_now_ns() - start_ns) / 1e6;

@@ -38,6 +38,8 @@ int cgroup_limit(int group, const struct cgroup_limits *limits)
         rc = write_number(group, "memory.max", limits->memory_bytes);
         /* Half a worker is none. */
         rc = rc < 0 ? rc : write_number(group, "memory.oom.group", 1);
+        /* Nor is one that goes on in the host's swap at its limit. */
+        rc = rc < 0 ? rc : write_number(group, "memory.swap.max", 0);
     }
     if (rc == 0 && limits->tasks) {
         rc = write_number(group, "pids.max", limits->tasks);
@@ -119,20 +121,26 @@ int cgroups_kill(const struct cgroups *groups, uint32_t worker_id)
     return rc == -ENOENT ? -EOPNOTSUPP : rc; /* before Linux 5.14 */
 }
 
+static bool counted(const char *events, const char *name)
+{
+    const char *count = strstr(events, name);
+
+    return count && strtoull(count + strlen(name), NULL, 10) > 0;
+}
+
 bool cgroups_ran_out(const struct cgroups *groups, uint32_t worker_id)
 {
-    char text[512];
-    const char *count;
+    char text[512] = "\n"; /* so that each name has a line's end before it */
     int group = open_worker(groups, worker_id);
     ssize_t got;
 
     if (group < 0) {
         return false;
     }
-    got = cgroup_file_read(group, "memory.events", text, sizeof(text));
+    got = cgroup_file_read(group, "memory.events", text + 1, sizeof(text) - 1);
     close(group);
-    count = got > 0 ? strstr(text, "oom_kill ") : NULL;
-    return count && strtoull(count + strlen("oom_kill "), NULL, 10) > 0;
+    /* A host that is short of memory kills as well; but then no limit was met here. */
+    return got > 0 && counted(text, "\noom ") && counted(text, "\noom_kill ");
 }
 
 int cgroups_remove(const struct cgroups *groups, uint32_t worker_id)

@@ -176,6 +176,9 @@ static void clear_bases(int parent, const char *spared, bool ours)
         fd = openat(parent, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
             clear(fd, ours);
+            if (ours) {
+                hand_on(fd, '-'); /* else a process that cannot be ended would keep ours at it */
+            }
             unlinkat(parent, entry->d_name, AT_REMOVEDIR);
         }
         if (fd >= 0) {

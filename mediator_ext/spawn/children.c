@@ -192,10 +192,8 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
     if (rc < 0) {
         return rc;
     }
-    memset(child, 0, sizeof(*child));
-    child->worker_id = ++children->last_id;
-    child->slot = slot;
-    child->role = (enum spawn_role)role;
+    *child = (struct child){
+        .worker_id = ++children->last_id, .slot = slot, .role = (enum spawn_role)role};
     child->uid = uids_of(children->config.uids, slot, child->role);
     memcpy(child->label, label, sizeof(child->label));
 
@@ -214,7 +212,9 @@ int children_spawn(struct children *children, uint32_t role, uint32_t slot, int 
     if (rc < 0) {
         goto out;
     }
-    rc = view_make(&view, child->role, children->config.program, settings.environment);
+    rc = children->config.capabilities & SPAWN_CAN_NAMESPACE
+             ? view_make(&view, child->role, children->config.program, settings.environment)
+             : 0;
     if (rc < 0) {
         goto out;
     }

@@ -31,6 +31,7 @@
 
 #include "spawn/log.h"
 #include "spawn/root.h"
+#include "spawn/settings.h"
 #include "spawn/spawn_protocol.h"
 
 #define STATUS_FD 4 /* next to the control socket, so that one close_range() ends the rest */
@@ -125,17 +126,19 @@ static int keep_descriptors(int control_fd, int output_fd, int *status_fd)
     return close_range(STATUS_FD + 1, ~0u, 0) < 0 ? -errno : 0;
 }
 
-static int set_limits(bool own_uid)
+static int set_limits(const struct isolate_plan *plan)
 {
+    const char *asked = settings_value(plan->environment, SETTINGS_TASKS); /* a number: cgroup.c */
+    const rlim_t most = asked ? strtoull(asked, NULL, 10) : MAX_TASKS;
     const struct rlimit no_core = {0, 0};
     const struct rlimit files = {MAX_OPEN_FILES, MAX_OPEN_FILES};
-    const struct rlimit tasks = {MAX_TASKS, MAX_TASKS};
+    const struct rlimit tasks = {most, most};
 
     if (setrlimit(RLIMIT_CORE, &no_core) < 0 || setrlimit(RLIMIT_NOFILE, &files) < 0) {
         return -errno;
     }
     /* Tasks are counted per uid: with the spawner's own this would limit the wrong processes. */
-    if (own_uid && setrlimit(RLIMIT_NPROC, &tasks) < 0) {
+    if (plan->own_uid && setrlimit(RLIMIT_NPROC, &tasks) < 0) {
         return -errno;
     }
     return 0;
@@ -177,7 +180,7 @@ static int run_stage(enum isolate_stage stage, const struct isolate_plan *plan, 
     case ISOLATE_DESCRIPTORS:
         return keep_descriptors(plan->control_fd, plan->output_fd, status_fd);
     case ISOLATE_LIMITS:
-        return set_limits(plan->own_uid);
+        return set_limits(plan);
     case ISOLATE_NAMESPACES:
         return plan->own_namespaces ? enter_namespaces() : 0;
     case ISOLATE_FILESYSTEM:

@@ -19,6 +19,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "spawn/cgroup_file.h"
+
 static int await_program(int status_fd, struct isolate_failure *failure)
 {
     struct isolate_failure said;
@@ -56,26 +58,11 @@ void launch_undo(pid_t pid, int pidfd)
     }
 }
 
-/* Before anything is used that counts. What fails here has no stage of its own. */
-static int enter_group(int group)
-{
-    int rc = 0;
-    int fd = openat(group, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-
-    if (fd < 0) {
-        return -errno;
-    }
-    if (write(fd, "0", 1) < 0) {
-        rc = -errno;
-    }
-    close(fd);
-    return rc;
-}
-
-/* @group: to be entered; -1 = the process is where it is to be */
+/* @group: to be entered before anything is used that counts, and what fails there has no stage of its
+ * own; -1 = the process is where it is to be */
 _Noreturn static void become_worker(const struct isolate_plan *plan, int group, int status_fd)
 {
-    int rc = group < 0 ? 0 : enter_group(group);
+    int rc = group < 0 ? 0 : cgroup_file_write(group, "cgroup.procs", "0");
 
     if (rc < 0) {
         const struct isolate_failure failure = {.stage = ISOLATE_STAGES, .error = -rc};

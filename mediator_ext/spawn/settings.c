@@ -121,21 +121,28 @@ int settings_parse(struct settings *settings, const char *detail, const char *sc
     return 0;
 }
 
-int settings_limit(const struct settings *settings, const char *name, uint64_t *limit)
+const char *settings_value(char *const *environment, const char *name)
 {
     size_t length = strlen(name);
 
-    *limit = 0;
-    for (char *const *entry = settings->environment; *entry; entry++) {
-        const char *text = *entry + length + 1;
-        char *end;
-
-        if (strncmp(*entry, name, length) != 0 || (*entry)[length] != '=') {
-            continue;
+    for (; *environment; environment++) {
+        if (strncmp(*environment, name, length) == 0 && (*environment)[length] == '=') {
+            return *environment + length + 1;
         }
-        errno = 0;
-        *limit = strtoull(text, &end, 10);
-        return errno || *text < '0' || *text > '9' || *end ? -EINVAL : 0;
     }
-    return 0;
+    return NULL;
+}
+
+int settings_limit(const struct settings *settings, const char *name, uint64_t *limit)
+{
+    const char *text = settings_value(settings->environment, name);
+    char *end;
+
+    *limit = 0;
+    if (!text) {
+        return 0;
+    }
+    errno = 0;
+    *limit = strtoull(text, &end, 10);
+    return errno || *text < '0' || *text > '9' || *end ? -EINVAL : 0;
 }

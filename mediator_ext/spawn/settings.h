@@ -35,6 +35,9 @@ struct settings {
  */
 int settings_parse(struct settings *settings, const char *detail, const char *scratch);
 
+/** settings_value() - What a name is set to in an environment that ends with NULL; NULL: it is not */
+const char *settings_value(char *const *environment, const char *name);
+
 /**
  * settings_limit() - A limit that is among the settings
  * @settings: parsed

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "spawn/log.h"
+#include "spawn/settings.h"
 
 #define ICD_FILES "/etc/OpenCL/vendors/*.icd"
 
@@ -65,11 +66,19 @@ static const char *const no_libraries[] = {"/proc", "/sys", "/dev"};
 
 static int add(struct view *view, const char *path, enum view_kind kind)
 {
-    struct view_path *entry = &view->paths[view->count];
+    struct view_path *entry;
 
+    for (uint32_t i = 0; i < view->count; i++) {
+        entry = &view->paths[i];
+        if (strcmp(entry->path, path) == 0) {
+            entry->kind = entry->kind == VIEW_IF_THERE ? kind : entry->kind;
+            return 0;
+        }
+    }
     if (view->count == VIEW_PATHS_MAX) {
         return -E2BIG;
     }
+    entry = &view->paths[view->count];
     if (strlen(path) >= sizeof(entry->path)) {
         return -ENAMETOOLONG;
     }
@@ -96,7 +105,9 @@ static int add_directory_of(struct view *view, const char *library, enum view_ki
     const char *slash = strrchr(library, '/');
     size_t length = slash ? (size_t)(slash - library) : 0;
 
-    if (library[0] != '/' || length == 0 || strstr(library, "/../")) {
+    /* What names a directory in another way would hide which one it is. */
+    if (library[0] != '/' || length == 0 || strstr(library, "//") || strstr(library, "/./") ||
+        strstr(library, "/..")) {
         return -EINVAL;
     }
     if (length >= sizeof(directory)) {
@@ -145,7 +156,9 @@ static int add_library(struct view *view, const char *library, enum view_kind ki
     char resolved[PATH_MAX];
     int rc = add_directory_of(view, library, kind);
 
-    if (rc == 0 && realpath(library, resolved)) {
+    if (rc == 0 && !realpath(library, resolved)) {
+        rc = kind == VIEW_NEEDED ? -errno : 0;
+    } else if (rc == 0) {
         rc = strcmp(resolved, library) != 0 ? add_directory_of(view, resolved, kind) : 0;
         if (rc == 0) {
             rc = add_companions(view, resolved);
@@ -205,24 +218,12 @@ static int add_driver(struct view *view, bool demanded)
     return rc;
 }
 
-static const char *value_of(char *const *environment, const char *name)
-{
-    size_t length = strlen(name);
-
-    for (; *environment; environment++) {
-        if (strncmp(*environment, name, length) == 0 && (*environment)[length] == '=') {
-            return *environment + length + 1;
-        }
-    }
-    return NULL;
-}
-
 int view_make(struct view *view, enum spawn_role role, const char *program,
               char *const *environment)
 {
-    const char *opencl = value_of(environment, "VGPU_OPENCL_LIBRARY");
-    const char *cuda = value_of(environment, "VGPU_CUDA_LIBRARY");
-    const char *nodes = value_of(environment, "VGPU_DEVICE_NODES");
+    const char *opencl = settings_value(environment, "VGPU_OPENCL_LIBRARY");
+    const char *cuda = settings_value(environment, "VGPU_CUDA_LIBRARY");
+    const char *nodes = settings_value(environment, "VGPU_DEVICE_NODES");
     bool compiles = role != SPAWN_ROLE_LAUNCH;
     bool demanded = nodes && strcmp(nodes, "1") == 0;
     int rc;

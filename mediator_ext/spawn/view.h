@@ -8,7 +8,7 @@
 
 #include "spawn/spawn_protocol.h"
 
-#define VIEW_PATHS_MAX  64
+#define VIEW_PATHS_MAX  128 /* a host of 16 GPUs has 35 device nodes */
 #define VIEW_PATH_BYTES 512
 
 enum view_kind {

@@ -17,8 +17,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 int channel_open(struct channel *channel, int fd, int doorbell)
 {
@@ -60,14 +61,6 @@ void channel_close(struct channel *channel)
     channel->doorbell = -1;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* Returns 0 once unit_tail may have moved away from `seen`. */
 static int sleep_on(struct channel *channel, uint32_t seen)
 {
@@ -95,16 +88,16 @@ static int wait_for(struct channel *channel, uint32_t seen)
     channel_kick(channel);
     if (limit_us == 0 || limit_us > SPIN_MAX_US)
         return sleep_on(channel, seen);
-    since_ns = end_ns = now_ns();
+    since_ns = end_ns = clock_ns();
     if (spin_worth(&channel->spin, limit_us))
         while (__atomic_load_n(tail, __ATOMIC_ACQUIRE) == seen &&
                end_ns - since_ns < limit_us * 1000ull) {
             spin_pause();
-            end_ns = now_ns();
+            end_ns = clock_ns();
         }
     if (__atomic_load_n(tail, __ATOMIC_ACQUIRE) == seen) {
         error = sleep_on(channel, seen);
-        end_ns = now_ns();
+        end_ns = clock_ns();
     }
     spin_note(&channel->spin, limit_us, end_ns - since_ns);
     return error;

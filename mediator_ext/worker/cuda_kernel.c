@@ -161,6 +161,7 @@ static struct backend_verdict lay_out(struct cuda_params *params,
             return invalid();
         memcpy(params->bytes + used, from, size);
         params->at[i] = params->bytes + used;
+        params->given = params->given > i ? params->given : i + 1; /* also if it is refused below */
         used += (size + PARAMETER_ALIGN - 1) / PARAMETER_ALIGN * PARAMETER_ALIGN;
     }
     for (uint32_t i = launch->arg_count; i < params->given; i++)
@@ -182,7 +183,9 @@ static CUresult choose_block(struct backend *backend, const struct backend_launc
                                                       launch->shared_bytes, 0);
     if (code != CUDA_SUCCESS)
         return code;
-    for (uint32_t size = best > 0 ? (uint32_t)best : 1; size > 1; size--) {
+    if (best <= 0)
+        return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+    for (uint32_t size = (uint32_t)best; size > 1; size--) {
         if (launch->global[0] % size != 0)
             continue;
         any = any > 1 ? any : size;
@@ -273,15 +276,15 @@ struct backend_verdict cuda_launch(struct backend *backend, const struct backend
     uint32_t grid[3], block[3];
     CUresult code;
 
+    code = allow_shared(backend, launch); /* else no block is found that may have so much */
+    if (code != CUDA_SUCCESS)
+        return cuda_verdict(backend, code);
     verdict = divide(backend, launch, grid, block);
     if (verdict.status == VGPU_OK)
         verdict = lay_out(backend->params, launch);
     if (verdict.status != VGPU_OK)
         return verdict;
-    code = allow_shared(backend, launch);
-    if (code == CUDA_SUCCESS)
-        code = enqueue(backend, launch, grid, block);
-    return cuda_verdict(backend, code);
+    return cuda_verdict(backend, enqueue(backend, launch, grid, block));
 }
 
 struct backend_verdict cuda_finish(struct backend *backend)

@@ -92,18 +92,12 @@ void launch_unit(struct tenant *tenant, struct interrupted *interrupted,
     reply->end_ns = clock_ns();
 }
 
-/* What would be lost with this process, a verdict on launches that nobody has asked for among it. */
-static uint32_t live_objects(const struct tenant *tenant)
-{
-    return objects_count(tenant->objects) + tenant->unfinished;
-}
-
 int launch_serve(struct tenant *tenant, struct channel *channel)
 {
     struct interrupted interrupted = {.count = 0};
     uint32_t quiet = tenant->ops->flags & BACKEND_INSTANT ? QUIET_REPLIES_MAX : 1;
 
-    channel_say_objects(channel, live_objects(tenant));
+    channel_say_objects(channel, objects_count(tenant->objects));
     for (;;) {
         struct worker_unit unit;
         struct worker_reply reply;
@@ -115,7 +109,7 @@ int launch_serve(struct tenant *tenant, struct channel *channel)
         launch_unit(tenant, &interrupted, &unit, channel->reply_tail, &reply);
         if (reply.status == VGPU_DEVICE_LOST)
             return -ENODEV;
-        channel_say_objects(channel, live_objects(tenant));
+        channel_say_objects(channel, objects_count(tenant->objects));
         error = channel_put(channel, &reply);
         if (error)
             return error;

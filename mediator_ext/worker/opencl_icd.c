@@ -124,6 +124,7 @@ static bool is_at_least_2_1(const struct opencl *opencl, cl_platform_id platform
 cl_api_clCreateProgramWithIL opencl_spirv(const struct opencl *opencl, cl_platform_id platform,
                                           cl_device_id device)
 {
+    cl_api_clCreateProgramWithIL by_name;
     char languages[256] = "";
 
     if (!is_at_least_2_1(opencl, platform) ||
@@ -131,5 +132,7 @@ cl_api_clCreateProgramWithIL opencl_spirv(const struct opencl *opencl, cl_platfo
                               NULL) != CL_SUCCESS ||
         !strstr(languages, "SPIR-V"))
         return NULL;
+    if (symbol(opencl->library, "clCreateProgramWithIL", &by_name))
+        return by_name;
     return ((const struct icd_object *)platform)->dispatch->clCreateProgramWithIL;
 }

@@ -74,7 +74,8 @@ static void make_file(int directory, const char *name)
 /* A plain directory has the files that are made in it, and takes what is written. */
 static void test_limits(void)
 {
-    static const char *const names[] = {"memory.max", "memory.oom.group", "pids.max", "cpu.weight"};
+    static const char *const names[] = {"memory.max", "memory.oom.group", "memory.swap.max",
+                                        "pids.max", "cpu.weight"};
     const struct cgroup_limits limits = {.memory_bytes = 3ull << 30, .tasks = 77, .cpu_weight = 50};
     char template[] = "/tmp/vgpu-cgroup-XXXXXX";
     int group;
@@ -85,17 +86,18 @@ static void test_limits(void)
     CHECK(cgroup_limit(group, &limits) == 0);
 
     CASE("every limit is written, and a worker is ended as a whole at that of its memory");
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         make_file(group, names[i]);
     CHECK(cgroup_limit(group, &limits) == 0);
     CHECK(holds(group, "memory.max", "3221225472") && holds(group, "memory.oom.group", "1"));
+    CHECK(holds(group, "memory.swap.max", "0"));
     CHECK(holds(group, "pids.max", "77") && holds(group, "cpu.weight", "50"));
 
     CASE("a limit that cannot be written is an error, not a worker without one");
     CHECK(unlinkat(group, "pids.max", 0) == 0 && mkdirat(group, "pids.max", 0700) == 0);
     CHECK(cgroup_limit(group, &limits) == -EISDIR);
     CHECK(unlinkat(group, "pids.max", AT_REMOVEDIR) == 0);
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         unlinkat(group, names[i], 0);
     close(group);
     CHECK(rmdir(template) == 0);
@@ -121,6 +123,9 @@ static void test_ran_out(void)
     CHECK(cgroup_file_write(worker, "memory.events",
                             "low 0\nhigh 0\nmax 8\noom 1\noom_kill 0\noom_group_kill 0\n") == 0);
     CHECK(!cgroups_ran_out(&groups, 1));
+    CHECK(cgroup_file_write(worker, "memory.events",
+                            "low 0\nhigh 0\nmax 0\noom 0\noom_kill 1\noom_group_kill 0\n") == 0);
+    CHECK(!cgroups_ran_out(&groups, 1)); /* the host's memory was short, not the group's */
     CHECK(cgroup_file_write(worker, "memory.events",
                             "low 0\nhigh 0\nmax 8\noom 1\noom_kill 3\noom_group_kill 1\n") == 0);
     CHECK(cgroups_ran_out(&groups, 1) && !cgroups_ran_out(&groups, 2));

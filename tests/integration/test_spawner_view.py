@@ -57,9 +57,10 @@ def test_a_compiler_sees_a_linker_and_no_other_program(service: Service, client:
 def test_nothing_but_its_own_directory_can_be_written_to(service: Service, client: Spawner) -> None:
     worker = service.spawn(client)
     scratch = worker.environment()["TMPDIR"]
-    for line in worker.proc("mountinfo").splitlines():
-        where, options = line.split()[4:6]
-        allowed = set(options.split(","))
+    mounts = {line.split()[4]: line for line in worker.proc("mountinfo").splitlines()}
+    assert scratch in mounts
+    for where, line in mounts.items():
+        allowed = set(line.split()[5].split(","))
         assert {"nosuid", "nodev"} <= allowed, line
         assert ("rw" if where == scratch else "ro") in allowed, line
 
@@ -82,6 +83,7 @@ def test_what_a_worker_could_not_open_is_not_shown_to_it_either(
 ) -> None:
     closed = short_dir / "closed" / "lib"
     closed.mkdir(parents=True)
+    (closed / "libOpenCL.so").touch()
     (short_dir / "closed").chmod(0o700)
     with pytest.raises(SpawnerRefusedError) as refused:
         root_of(service, client, Role.LAUNCH, str(closed / "libOpenCL.so"))
