@@ -8,7 +8,7 @@ over, and a VM for which there is not enough is refused then, with the number th
 from __future__ import annotations
 
 import resource
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vgpud.config import Config
 from vgpud.errors import EngineError
@@ -55,6 +55,10 @@ class DescriptorBudget:
         """The budget of a daemon with this configuration."""
         shared = OTHERS + PER_CONTROL_CONNECTION * config.control.max_connections
         return cls(limit, shared, config.spawner.max_workers)
+
+    def reloaded(self, config: Config) -> DescriptorBudget:
+        """The same after a reload, which leaves max_workers as it was."""
+        return replace(DescriptorBudget.of(config, self.limit), max_workers=self.max_workers)
 
     def needed(self, vms: int, pairs: int) -> int:
         """What so many VMs need in all, with so many queue pairs of all of them together."""

@@ -153,6 +153,7 @@ class HostEngine:
         self._mediator.set_limits(limits_of(config))
         self._workforce.reload(workforce_config(config, self._device.worker_settings()))
         self._config = config
+        self._descriptors = self._descriptors.reloaded(config)
         self.use_device(self._device)
 
     def use_device(self, device: Device) -> None:

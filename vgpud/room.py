@@ -51,9 +51,11 @@ class Room:
 
     def serve(self, review: Callable[[Tenant], None]) -> None:
         """Something has ended: who waits has the slots there are, or learns that there are none."""
-        while self._waiting and (
-            next(self._slots.free(), None) is not None or not self._is_anything_ending()
-        ):
+        for _ in range(len(self._waiting)):  # who has to wait on comes back in at the end
+            if not self._waiting or (
+                next(self._slots.free(), None) is None and self._is_anything_ending()
+            ):
+                return
             review(self._waiting.pop(next(iter(self._waiting))))
 
     def _is_anything_ending(self) -> bool:

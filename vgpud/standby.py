@@ -115,7 +115,7 @@ class Standby:
         if self._candidate is None or self._candidate.readiness is Readiness.ENDING:
             return None
         recruit, readiness = self._candidate.recruit, self._candidate.readiness
-        if _is_at_its_end(recruit.control):
+        if is_at_its_end(recruit.control):
             self._give_up("it has ended")
             return None
         self._expect_nothing()
@@ -177,7 +177,8 @@ class Standby:
             try:
                 recruit.control.send(pack_stand_by())
             except OSError as error:
-                # It has ended already, and nobody is to wait for the report.
+                # It has ended already; its slot is free when that is reported.
+                self._slots.leave_to([(recruit.worker_id, slot)])
                 recruit.control.close()
                 raise SpawnerError(f"worker {recruit.worker_id} ended at once") from error
             return recruit
@@ -234,7 +235,8 @@ class Standby:
             asyncio.get_running_loop().remove_reader(self._candidate.recruit.control.fileno())
 
 
-def _is_at_its_end(control: socket.socket) -> bool:
+def is_at_its_end(control: socket.socket) -> bool:
+    """Has the worker at the other end closed it, as it does when it ends?"""
     try:
         return not control.recv(1, socket.MSG_PEEK)
     except BlockingIOError:

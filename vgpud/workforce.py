@@ -42,7 +42,7 @@ from vgpud.spawner import (
     WorkerExit,
     close_fds,
 )
-from vgpud.standby import Readiness, Standby
+from vgpud.standby import Readiness, Standby, is_at_its_end
 from vgpud.worker_adoption import Heir, journal_of, settle_lost, sort_out
 from vgpud.worker_idleness import WorkerIdleness
 from vgpud.worker_process import (
@@ -97,13 +97,12 @@ class Workforce:
         return self._standby.readiness
 
     def reload(self, config: WorkforceConfig) -> None:
-        """Take over other limits, for workers that start, or are used, from now on; `settings` and
-        `max_vms` remain."""
-        self._config = replace(config, settings=self._config.settings, max_vms=self._config.max_vms)
+        """Take over other limits, for workers that start, or are used, from now on; `max_vms`
+        remains. `use_device()` follows."""
+        self._config = replace(config, max_vms=self._config.max_vms)
         self._idleness.allowed_s = config.idle_s
         self._standby.wanted = config.standby
         self._standby.start_timeout_s = config.start_timeout_s
-        self._standby.use_device(self._terms().settings)
 
     def close(self) -> None:
         """Let go of the standby, which ends. VMs keep their workers."""
@@ -198,6 +197,10 @@ class Workforce:
     def _answered(self, worker: Worker) -> None:
         """The worker's control socket is readable."""
         if worker.phase is not Phase.STARTING:
+            return
+        if worker.was_standby and is_at_its_end(worker.control):
+            # Nobody's failure: its VM wants another one when this one's exit is reported.
+            self._end(worker, "it ended as it was bound", logging.INFO)
             return
         try:
             take_answer(worker.control)

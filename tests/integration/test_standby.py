@@ -121,6 +121,26 @@ def test_a_vm_that_reaches_for_a_dead_standby_is_served_all_the_same(
     asyncio.run(run())
 
 
+def test_a_standby_that_dies_while_it_is_bound_is_nobodys_failure(service: Service) -> None:
+    async def run() -> None:
+        async with running_host(service, {ONE: 1}, spawner_keys=WITH_STANDBY) as host:
+            first = await ready(host)
+            os.kill(first.pid, signal.SIGSTOP)
+            adding = asyncio.create_task(host.add(ONE))
+            await until(lambda: host.engine.workforce.standby is None, "it is taken")
+            host.spawner.silence()  # so that its socket tells first
+            os.kill(first.pid, signal.SIGKILL)
+            wait_gone(first.pid)
+            await asyncio.sleep(0)
+            host.spawner.listen()
+            await adding
+            assert host.worker_pid(ONE) not in (0, first.pid)
+            vm = host.engine.snapshot().vms[ONE]
+            assert (vm.faults, vm.failed, vm.refused) == (0, 0, 0)
+
+    asyncio.run(run())
+
+
 def test_a_standby_that_has_not_opened_its_device_yet_is_taken_too(service: Service) -> None:
     async def run() -> None:
         async with running_host(service, {ONE: 1}, spawner_keys=WITH_STANDBY) as host:

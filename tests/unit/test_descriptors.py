@@ -34,6 +34,13 @@ def test_the_unit_lets_vgpud_serve_1024_vms_of_four_pairs() -> None:
     assert budget.needed(PLANNED_VMS, PLANNED_VMS) == 9_472
 
 
+def test_after_a_reload_the_budget_is_of_the_connections_there_may_be_now() -> None:
+    more = Config(control=ControlConfig(max_connections=5), spawner=SpawnerConfig(max_workers=9))
+    budget = DescriptorBudget.of(SMALL, 1_000).reloaded(more)
+    assert budget.shared == OTHERS + 2 * 5
+    assert budget.max_workers == 2, "which is taken over at the next start"
+
+
 def test_the_unit_lets_the_spawner_hold_what_it_does_by_default() -> None:
     usage = (ROOT / "mediator_ext/spawn/options.c").read_text()
     assert f"#define DEFAULT_MAX_HELD    {SPAWNER_HOLDS}\n" in usage

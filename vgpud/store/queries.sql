@@ -129,6 +129,12 @@ SELECT vm_uuid, number, active, reason, since
 FROM vm_quarantine
 ORDER BY vm_uuid;
 
+-- name: get_quarantine
+-- The last quarantine of one VM, if it ever had one.
+SELECT vm_uuid, number, active, reason, since
+FROM vm_quarantine
+WHERE vm_uuid = :vm_uuid;
+
 -- name: set_quarantine
 -- Keep the last quarantine of a VM; without a time it is of now.
 INSERT INTO vm_quarantine (vm_uuid, number, active, reason, since)

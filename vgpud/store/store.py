@@ -205,16 +205,12 @@ class Store:
 
     def list_quarantines(self) -> dict[str, Quarantine]:
         """The last quarantine of each VM by UUID; a VM that never had one is absent."""
-        return {
-            row["vm_uuid"]: Quarantine(
-                row["number"], bool(row["active"]), row["reason"], row["since"]
-            )
-            for row in self._read("list_quarantines")
-        }
+        return {row["vm_uuid"]: _quarantine(row) for row in self._read("list_quarantines")}
 
     def get_quarantine(self, vm_uuid: str) -> Quarantine:
         """The last quarantine of a VM, NEVER_QUARANTINED if it never had one."""
-        return self.list_quarantines().get(vm_uuid, NEVER_QUARANTINED)
+        found = self._read("get_quarantine", vm_uuid=vm_uuid)
+        return next(map(_quarantine, found), NEVER_QUARANTINED)
 
     def set_quarantine(self, vm_uuid: str, quarantine: Quarantine) -> None:
         """Keeps the last quarantine of a registered VM; an empty `since` means now."""
@@ -291,6 +287,10 @@ def _pool(row: sqlite3.Row) -> Pool:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
+
+
+def _quarantine(row: sqlite3.Row) -> Quarantine:
+    return Quarantine(row["number"], bool(row["active"]), row["reason"], row["since"])
 
 
 def _vm(row: sqlite3.Row) -> Vm:

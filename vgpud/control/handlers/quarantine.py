@@ -34,7 +34,7 @@ def clear_quarantine(context: Context, call: ClearQuarantine) -> ClearQuarantine
 def _last(context: Context, vm: Vm) -> Quarantine:
     """The last one, also if the engine has begun it this moment and it is not stored yet."""
     return last_quarantine(
-        context.store.list_quarantines().get(vm.vm_uuid), context.engine.quarantine_of(vm.vm_uuid)
+        context.store.get_quarantine(vm.vm_uuid), context.engine.quarantine_of(vm.vm_uuid)
     )
 
 
