@@ -7,38 +7,14 @@ units in memory) and, where it ends, a list that is searched from end to end (di
 
 from __future__ import annotations
 
-import json
-import subprocess
-
+from tests.bench.driver import Series, drive
 from tests.bench.result import BenchResult, Row
-from tests.daemon_under_test import ROOT
 
-DRIVER = ROOT / "build" / "release" / "bench" / "dispatch_main"
 DEPTHS = (10, 1_000, 10_000, 100_000)
 ROUNDS = 4000  # of 64 operations each
-TIMEOUT_S = 240.0
-
-Series = dict[str, dict[str, float]]
 
 
-def measured(queued: int) -> Series:
-    """Run the driver at one depth; raises RuntimeError when it is not there or fails."""
-    if not DRIVER.exists():
-        raise RuntimeError(f"{DRIVER} is not built: make -C mediator_ext bench")
-    run = subprocess.run(
-        [DRIVER, str(queued), str(ROUNDS)],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    if run.returncode != 0:
-        raise RuntimeError(f"{DRIVER.name} failed: {run.stderr}")
-    series: Series = json.loads(run.stdout)
-    return series
-
-
-def rows(curve: dict[int, Series]) -> tuple[Row, ...]:
+def rows(curve: dict[int, dict[str, Series]]) -> tuple[Row, ...]:
     """For each depth the rivals beside it, then how flat the curve is."""
     found: list[Row] = []
     for queued, series in curve.items():
@@ -74,7 +50,7 @@ def rows(curve: dict[int, Series]) -> tuple[Row, ...]:
 def run() -> BenchResult:
     """Measure at all depths; blocks for some ten seconds."""
     return BenchResult(
-        rows=rows({queued: measured(queued) for queued in DEPTHS}),
+        rows=rows({queued: drive("dispatch_main", queued, ROUNDS) for queued in DEPTHS}),
         notes=(
             f"medians of {ROUNDS} batches of 64 operations; the rivals take turns with it",
             "bar: at most 300 ns median, flat from 1,000 to 100,000 queued",

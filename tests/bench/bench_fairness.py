@@ -6,16 +6,12 @@ and every run gives the same numbers. A baseline is what a perfect divider of ti
 
 from __future__ import annotations
 
-import json
-import subprocess
 from typing import Any
 
+from tests.bench.driver import drive
 from tests.bench.result import BenchResult, Row
-from tests.daemon_under_test import ROOT
 
-DRIVER = ROOT / "build" / "release" / "bench" / "fairness_main"
 SECONDS = 600  # of virtual time
-TIMEOUT_S = 240.0
 
 SHARES = {
     "weights_10_30_60": "weights 10/30/60",
@@ -31,19 +27,6 @@ RESIDUAL = {"p50": 0.5, "p99": 1.359}
 
 AGING_AFTER = 100  # in lengths of a job
 AGING_SHARE = 0.2
-
-
-def measured() -> dict[str, Any]:
-    """Run the driver; raises RuntimeError when it is not there or fails."""
-    if not DRIVER.exists():
-        raise RuntimeError(f"{DRIVER} is not built: make -C mediator_ext bench")
-    run = subprocess.run(
-        [DRIVER, str(SECONDS)], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
-    if run.returncode != 0:
-        raise RuntimeError(f"{DRIVER.name} failed: {run.stderr}")
-    found: dict[str, Any] = json.loads(run.stdout)
-    return found
 
 
 def share_rows(found: dict[str, Any]) -> list[Row]:
@@ -99,7 +82,7 @@ def wait_rows(found: dict[str, Any]) -> list[Row]:
 
 def run() -> BenchResult:
     """Simulate all scenarios; blocks for some seconds."""
-    found = measured()
+    found: dict[str, Any] = dict(drive("fairness_main", SECONDS))
     return BenchResult(
         rows=(*share_rows(found), *wait_rows(found)),
         notes=(

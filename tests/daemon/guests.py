@@ -24,7 +24,7 @@ from typing import TypeVar
 import psutil
 
 from tests.daemon_under_test import ROOT, RunningDaemon
-from tests.ring_abi import DeviceStatus, Lane, Status, op_module_load, ref
+from tests.ring_abi import DeviceStatus, Lane, Status, op_alloc, op_module_load, ref
 from tests.ring_client import Refused, RingClient
 from tests.stub_client import StubClient
 from vgpud.client import Client
@@ -254,6 +254,13 @@ def build(ring: RingClient, module: int = 1) -> None:
     ring.poke(ring.data_at(0x10000), source)
     load = op_module_load(module, ref(0x10000, len(source)), ref(0x20000, 0x10000))
     assert ring.run(load, lane=Lane.BUILD).status == Status.OK
+
+
+def hold(guest: Guest) -> psutil.Process:
+    """Have a buffer, which needs no build worker; returns the worker that has it."""
+    with guest.ring() as ring:
+        assert ring.run(op_alloc(1, 64)).status == Status.OK
+    return guest.worker()
 
 
 def both_workers(guest: Guest) -> list[psutil.Process]:

@@ -6,9 +6,8 @@ import signal
 
 import psutil
 
-from tests.daemon.guests import Guest, eventually, register, spawner_of, wait_ended
+from tests.daemon.guests import Guest, eventually, hold, register, spawner_of, wait_ended
 from tests.daemon_under_test import RunningDaemon, running_vgpud
-from tests.ring_abi import Status, op_alloc
 
 
 def workers_of(daemon: RunningDaemon) -> set[psutil.Process]:
@@ -28,13 +27,6 @@ def the_standby(daemon: RunningDaemon, *guests: Guest) -> psutil.Process:
         return others[0] if len(others) == 1 else None
 
     return eventually(alone, "there is one standby")
-
-
-def hold(guest: Guest) -> psutil.Process:
-    """Have a buffer, which needs no build worker; returns the worker that has it."""
-    with guest.ring() as ring:
-        assert ring.run(op_alloc(1, 64)).status == Status.OK
-    return guest.worker()
 
 
 def test_a_killed_vgpud_leaves_no_standby_and_the_next_one_has_its_own() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.daemon.guests import Guest, both_workers, eventually, register, stopped, wait_ended
+from tests.daemon.guests import Guest, both_workers, eventually, hold, register, stopped, wait_ended
 from tests.daemon_under_test import RunningDaemon, running_vgpud
 from tests.ring_abi import Kind, Status, Submission, op_alloc, op_free, op_nop
 from tests.stub_client import Opcode, WireStatus, parse_response
@@ -143,7 +143,7 @@ def test_a_host_without_room_for_another_worker_says_so() -> None:
     with running_vgpud({"spawner": {"max_workers": 2}}) as daemon:
         first, second = register(daemon), register(daemon)
         # The slots are for two VMs; a third one has to wait for one of them to be removed.
-        workers = [holding(first), holding(second)]
+        workers = [hold(first), hold(second)]
         third = register(daemon)
         with third.stub() as client:
             assert client.request(Opcode.VECTOR_ADD, (1, 1)).status == WireStatus.UNAVAILABLE
@@ -154,13 +154,6 @@ def test_a_host_without_room_for_another_worker_says_so() -> None:
                 lambda: client.request(Opcode.VECTOR_ADD, (1, 1)).status == WireStatus.OK,
                 "the third one is served",
             )
-
-
-def holding(guest: Guest) -> psutil.Process:
-    """The VM has a buffer now, and the worker that has it."""
-    with guest.ring() as ring:
-        assert ring.run(op_alloc(1, 64)).status == Status.OK
-    return guest.worker()
 
 
 def test_a_vm_with_a_buffer_keeps_its_worker_while_others_take_turns() -> None:

@@ -14,7 +14,7 @@ from tests.stub_client import Opcode, StubClient
 from vgpud.config import Config
 from vgpud.engine_limits import limits_of
 from vgpud.errors import EngineError
-from vgpud.mediator import EventType, Mediator, format_journal, journal_bytes, lib, ring_bytes
+from vgpud.mediator import EventType, Mediator, format_journal, journal_bytes, ring_bytes
 from vgpud.model.explanation import Explanation, Hold
 from vgpud.model.mediation import VmFds, VmIdentity
 from vgpud.vm_files import doorbell, seal, sealed_memfd
@@ -104,9 +104,3 @@ def test_a_request_that_waits_for_a_worker_is_explained(
 def test_a_vm_that_is_not_there_is_an_error(mediator: Mediator) -> None:
     with pytest.raises(EngineError, match="explain what VM 7 waits for"):
         mediator.explain(7)
-
-
-def test_what_holds_a_request_has_the_engines_numbers() -> None:
-    prefix = "MEDIATOR_HOLD_"
-    engines = {n.removeprefix(prefix): getattr(lib, n) for n in dir(lib) if n.startswith(prefix)}
-    assert {hold.name: hold.value for hold in Hold} == engines
