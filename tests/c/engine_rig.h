@@ -129,5 +129,9 @@ bool rig_ring_take(struct rig_ring *ring, uint32_t qp, struct vgpu_completion *c
                    int timeout_ms);
 struct vgpu_submission rig_nop(uint64_t cookie, uint32_t stream);
 struct vgpu_submission rig_command(uint64_t cookie, uint32_t stream);
+/** rig_query() - Ask for @what (enum vgpu_query), of a timeline */
+struct vgpu_submission rig_query(uint64_t cookie, uint32_t what, uint32_t timeline);
+/** rig_cancel() - Cancel what has the cookie @meant */
+struct vgpu_submission rig_cancel(uint64_t cookie, uint64_t meant);
 
 #endif

@@ -186,3 +186,14 @@ struct vgpu_submission rig_command(uint64_t cookie, uint32_t stream)
     return (struct vgpu_submission){
         .cookie = cookie, .kind = VGPU_KIND_COMMAND, .stream = stream, .cmd_len = 8};
 }
+
+struct vgpu_submission rig_query(uint64_t cookie, uint32_t what, uint32_t timeline)
+{
+    return (struct vgpu_submission){
+        .cookie = cookie, .kind = VGPU_KIND_QUERY, .cmd_seg = what, .stream = timeline};
+}
+
+struct vgpu_submission rig_cancel(uint64_t cookie, uint64_t meant)
+{
+    return (struct vgpu_submission){.cookie = cookie, .kind = VGPU_KIND_CANCEL, .signal = meant};
+}
