@@ -2,6 +2,7 @@
  * test_quarantine.c - A VM that does too much wrong is kept out, and only a word of outside lets it in
  */
 /* sanitizers: address thread */
+#include <poll.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
@@ -109,6 +110,34 @@ static void test_threshold(void)
     stats = rig_stats(s.m, &s.vm[1]);
     CHECK(stats.quarantined && stats.quarantine_fault == 0 && stats.quarantine_since_s > 0);
     CHECK(mediator_events(s.m, &event, 1) == 0);
+    scene_free(&s);
+}
+
+static void test_forgotten(void)
+{
+    struct mediator_config config = strict_config();
+    struct mediator_vm_stats stats;
+    struct scene s;
+
+    config.fault_half_life_ms = 50;
+    scene_new(&s, &config);
+    CASE("after a half-life no more than half of a VM's points are left");
+    for (uint32_t i = 0; i < THRESHOLD - 1; i++)
+        do_wrong(&s, 0);
+    (void)poll(NULL, 0, 60); /* time is what this is about */
+    stats = rig_stats(s.m, &s.vm[0]);
+    CHECK(stats.fault_points <= THRESHOLD / 2 && stats.faults == THRESHOLD - 1);
+
+    CASE("so one that erred long ago is not quarantined for one fault more, nor for a few");
+    for (uint32_t i = 0; i < THRESHOLD / 2 - 1; i++)
+        do_wrong(&s, 0);
+    CHECK(nop_is(&s, 0, VGPU_OK) && !rig_stats(s.m, &s.vm[0]).quarantined);
+
+    CASE("after very many nothing is left");
+    config.fault_half_life_ms = 1;
+    CHECK(mediator_set_config(s.m, &config) == 0);
+    (void)poll(NULL, 0, 60);
+    CHECK(rig_stats(s.m, &s.vm[0]).fault_points == 0);
     scene_free(&s);
 }
 
@@ -353,6 +382,7 @@ static void test_death(void)
 int main(void)
 {
     test_threshold();
+    test_forgotten();
     test_off();
     test_what_waits();
     test_by_workers();
