@@ -9,6 +9,8 @@
 #include "keeper.h"
 #include "timeline_stage.h"
 
+#define SLOTS 16u
+
 static bool runs(struct stage *s, uint32_t stream, enum vgpu_status status)
 {
     struct worker_unit unit;
@@ -25,9 +27,7 @@ static struct vgpu_completion ask(struct stage *s, uint32_t what, uint32_t timel
     struct vgpu_completion c = {.status = VGPU_RATE};
 
     while (c.status == VGPU_RATE) {
-        send_entry(s,
-                   (struct vgpu_submission){
-                       .cookie = 1, .kind = VGPU_KIND_QUERY, .cmd_seg = what, .stream = timeline});
+        send_entry(s, rig_query(1, what, timeline));
         if (!rig_ring_take(&s->ring, 0, &c, RIG_LONG_MS))
             c.status = VGPU_STATUS_COUNT;
     }
@@ -73,8 +73,7 @@ static void test_order(void)
 
     CASE("a pair's timelines are its own");
     {
-        const struct vgpu_submission entry = {
-            .cookie = 1, .kind = VGPU_KIND_QUERY, .cmd_seg = VGPU_QUERY_TIMELINE, .stream = 9};
+        const struct vgpu_submission entry = rig_query(1, VGPU_QUERY_TIMELINE, 9);
 
         rig_ring_put(&s.ring, 1, &entry);
         CHECK(rig_ring_take(&s.ring, 1, &c, RIG_LONG_MS) && c.result[0] == 0);
@@ -133,7 +132,7 @@ static void test_cancel(void)
     struct vgpu_completion c;
     struct worker_unit unit;
     struct stage s;
-    struct vgpu_submission cancel = {.cookie = 90, .kind = VGPU_KIND_CANCEL, .signal = 2};
+    const struct vgpu_submission cancel = rig_cancel(90, 2);
 
     CASE("what is queued is cancelled at once");
     stage_new(&s, &config, 64);
@@ -172,6 +171,19 @@ static void test_cancel(void)
     stage_free(&s);
 }
 
+/* Everything is full: a query is answered, and a cancel gets the request @last out. */
+static bool urgent_pass(struct stage *s, uint64_t last)
+{
+    struct vgpu_completion c;
+
+    send_entry(s, rig_query(50, VGPU_QUERY_TIMELINE, 1));
+    if (!next_is(s, 50, VGPU_OK))
+        return false;
+    send_entry(s, rig_cancel(51, last));
+    return next_is(s, last, VGPU_CANCELLED) && rig_ring_take(&s->ring, 0, &c, RIG_LONG_MS) &&
+           c.cookie == 51 && c.status == VGPU_OK && c.result[0] == 1;
+}
+
 static void test_full(void)
 {
     struct mediator_config config = rig_config();
@@ -188,6 +200,36 @@ static void test_full(void)
     CHECK(next_is(&s, 1001, VGPU_OK));
     for (uint32_t i = 0; i < RIG_ENTRIES; i++)
         CHECK(rig_ring_take(&s.ring, 0, &c, RIG_LONG_MS) && c.status == VGPU_OK);
+    stage_free(&s);
+
+    CASE("so do a query and a cancel");
+    stage_new(&s, &config, 32);
+    for (uint32_t i = 0; i < RIG_ENTRIES; i++)
+        send_entry(&s, waits(&s, rig_nop(i, i % 8), USER, 1, 1));
+    CHECK(RIG_UNTIL(s.m, &s.vm, queued, RIG_ENTRIES));
+    CHECK(urgent_pass(&s, RIG_ENTRIES - 1));
+    stage_free(&s);
+
+    CASE("and the last slot is theirs, though all others are taken by what waits or runs");
+    stage_new(&s, &config, SLOTS);
+    for (uint32_t i = 0; i < SLOTS / 2; i++) {
+        const struct vgpu_submission entry = rig_command(i, 0);
+
+        rig_ring_put(&s.ring, 1, &entry);
+        send_entry(&s, waits(&s, rig_nop(i, 0), USER, 1, 1));
+    }
+    CHECK(RIG_UNTIL(s.m, &s.vm, submitted, SLOTS));
+    CHECK(urgent_pass(&s, SLOTS / 2 - 1));
+    stage_free(&s);
+
+    CASE("they pass, too, when all that a VM may have queued waits");
+    stage_new(&s, &config, 32);
+    s.vm.identity.max_queued = 4;
+    CHECK(mediator_vm_set(s.m, s.vm.handle, &s.vm.identity) == 0);
+    for (uint32_t i = 0; i < 4; i++)
+        send_entry(&s, waits(&s, rig_nop(i, 0), USER, 1, 1));
+    CHECK(RIG_UNTIL(s.m, &s.vm, queued, 4));
+    CHECK(urgent_pass(&s, 3));
     stage_free(&s);
 
     CASE(

@@ -20,10 +20,7 @@ static struct vgpu_submission within(struct vgpu_submission entry, uint32_t time
 
 static struct vgpu_submission query(uint64_t cookie, uint32_t stream)
 {
-    return (struct vgpu_submission){.cookie = cookie,
-                                    .kind = VGPU_KIND_QUERY,
-                                    .cmd_seg = VGPU_QUERY_STREAM_TIMELINE,
-                                    .stream = stream};
+    return rig_query(cookie, VGPU_QUERY_STREAM_TIMELINE, stream);
 }
 
 static void test_quarantine(void)
