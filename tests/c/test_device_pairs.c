@@ -122,8 +122,10 @@ static void test_streams(struct mediator *m, struct rig_vm *vm, struct fake_work
     for (uint32_t i = 0; i < 5 * RIG_ENTRIES; i++) {
         CHECK(rig_ring_take(&ring, i / RIG_ENTRIES, &completion, RIG_LONG_MS));
         busy += completion.status == VGPU_BUSY;
+        CHECK((completion.status == VGPU_BUSY) == (completion.retry_after_us > 0));
     }
     CHECK(busy == 5 * RIG_ENTRIES - STREAMS_PER_VM);
+    CHECK(rig_stats(m, vm).refused_by[MEDIATOR_REFUSED_STREAMS] == busy);
 
     CASE("a NOP waits for what stands before it in its stream, and for nothing else");
     rig_ring_put(&ring, 0, &(struct vgpu_submission){.cookie = 1, .kind = 1, .cmd_len = 8});

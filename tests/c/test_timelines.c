@@ -246,8 +246,13 @@ static void test_full(void)
         CHECK(rig_ring_take(&s.ring, 0, &c, RIG_LONG_MS));
         refused += c.status == VGPU_BUSY;
         done += c.status == VGPU_OK;
+        CHECK(c.status == VGPU_BUSY ? c.retry_after_us > 0 : c.retry_after_us == 0);
     }
     CHECK(refused == 4 && done == 5);
+
+    CASE("who is refused for want of a slot is told when to come again, and counted as such");
+    CHECK(rig_stats(s.m, &s.vm).refused_by[MEDIATOR_REFUSED_VM_DEPTH] == 4);
+    CHECK(rig_stats(s.m, &s.vm).refused == 4);
     stage_free(&s);
 
     CASE("what waits for ever times out, and what moves it then finds nobody");
@@ -261,41 +266,54 @@ static void test_full(void)
     stage_free(&s);
 }
 
+/* Send an entry as fast as the ring takes it. Return: was it refused, at last, for its rate? */
+static bool is_limited(struct stage *s, struct vgpu_submission entry)
+{
+    struct vgpu_completion c;
+    bool limited = false;
+
+    for (uint32_t i = 0; i < 4000 && !limited; i++) {
+        for (uint32_t k = 0; k < RIG_ENTRIES; k++)
+            send_entry(s, entry);
+        for (uint32_t k = 0; k < RIG_ENTRIES; k++) {
+            CHECK(rig_ring_take(&s->ring, 0, &c, RIG_LONG_MS));
+            CHECK(c.status == VGPU_OK || c.status == VGPU_RATE);
+            if (c.status != VGPU_RATE)
+                continue;
+            CHECK(c.retry_after_us > 0 && c.retry_after_us <= 1001);
+            limited = true;
+        }
+    }
+    return limited;
+}
+
 static void test_limits(void)
 {
     const struct mediator_config config = rig_config();
     struct vgpu_completion c;
     struct stage s;
-    uint32_t busy = 0, limited = 0;
+    uint32_t busy = 0;
 
-    CASE("a VM has VGPU_TIMELINES_MAX timelines; one more is BUSY");
+    CASE("a VM has VGPU_TIMELINES_MAX timelines; one more is BUSY, and told when to come again");
     stage_new(&s, &config, 64);
     for (uint32_t i = 0; i < VGPU_TIMELINES_MAX + 8; i++) {
         do {
             signal_user(&s, i, 1);
             CHECK(rig_ring_take(&s.ring, 0, &c, RIG_LONG_MS));
-            limited += c.status == VGPU_RATE;
         } while (c.status == VGPU_RATE);
         busy += c.status == VGPU_BUSY;
+        CHECK(c.status != VGPU_BUSY || c.retry_after_us > 0);
     }
     CHECK(busy == 8);
+    CHECK(rig_stats(s.m, &s.vm).refused_by[MEDIATOR_REFUSED_TIMELINES] == 8);
+    CHECK(rig_stats(s.m, &s.vm).refused_by[MEDIATOR_REFUSED_STREAMS] == 0);
     CHECK(ask(&s, VGPU_QUERY_TIMELINE, VGPU_TIMELINES_MAX - 1).result[0] == 1);
 
-    CASE("urgent requests are limited in their rate, and told when to come again");
-    for (uint32_t i = 0; i < 100000 && !limited; i++) {
-        signal_user(&s, 1, i);
-        CHECK(rig_ring_take(&s.ring, 0, &c, RIG_LONG_MS));
-        limited += c.status == VGPU_RATE && c.retry_after_us > 0 && c.retry_after_us <= 1001;
-    }
-    for (uint32_t i = 0; i < 4000 && !limited; i++) {
-        for (uint32_t k = 0; k < RIG_ENTRIES; k++)
-            signal_user(&s, 1, i);
-        for (uint32_t k = 0; k < RIG_ENTRIES; k++) {
-            CHECK(rig_ring_take(&s.ring, 0, &c, RIG_LONG_MS));
-            limited += c.status == VGPU_RATE;
-        }
-    }
-    CHECK(limited > 0);
+    CASE("urgent requests of every kind are limited in their rate, and told when to come again");
+    CHECK(is_limited(&s, signalling(1, 1)));
+    CHECK(is_limited(&s, rig_query(2, VGPU_QUERY_TIMELINE, 1)));
+    CHECK(is_limited(&s, rig_query(3, VGPU_QUERY_CLOCKS, 0)));
+    CHECK(is_limited(&s, rig_cancel(4, 5)));
 
     CASE("without the feature, waits, signals and SIGNAL are UNSUPPORTED");
     rig_ring_leave(&s.ring);

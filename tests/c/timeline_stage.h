@@ -66,12 +66,15 @@ static inline void send_entry(struct stage *s, struct vgpu_submission entry)
     rig_ring_put(&s->ring, 0, &entry);
 }
 
+static inline struct vgpu_submission signalling(uint32_t timeline, uint64_t value)
+{
+    return (struct vgpu_submission){
+        .cookie = 1000 + timeline, .kind = VGPU_KIND_SIGNAL, .stream = timeline, .signal = value};
+}
+
 static inline void signal_user(struct stage *s, uint32_t timeline, uint64_t value)
 {
-    send_entry(s, (struct vgpu_submission){.cookie = 1000 + timeline,
-                                           .kind = VGPU_KIND_SIGNAL,
-                                           .stream = timeline,
-                                           .signal = value});
+    send_entry(s, signalling(timeline, value));
 }
 
 static inline struct vgpu_submission moving(struct vgpu_submission entry, uint64_t value)
