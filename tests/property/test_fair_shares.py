@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.property.machine import MS, Machine, Picked
+from tests.property.machine import HIGH, LOW, MEDIUM, MS, Machine, Picked
 from tests.property.saturation import (
     RUNS,
     FairnessWatch,
@@ -16,6 +16,7 @@ from tests.property.saturation import (
     Run,
     fill,
     heavy_tailed,
+    run_mixed,
 )
 from vgpud.model.mediation import PriorityScope
 
@@ -24,6 +25,7 @@ depths = st.integers(1, 8)
 seeds = st.integers(0, 2**32)
 every_run = pytest.mark.parametrize("run", RUNS)
 UNITS = 600
+PLACES = [(pool, priority) for pool in "AB" for priority in (LOW, MEDIUM, HIGH)]
 
 
 def lengths(seed: int) -> Length:
@@ -111,25 +113,53 @@ def test_vms_that_change_pool_and_class_under_load_keep_the_bound_where_they_are
 ) -> None:
     rng = random.Random(seed)
     machine, watch = Machine(), FairnessWatch(depth)
-    where = {vm: "AB"[vm % 2] for vm in range(6)}
+    where = {vm: ("AB"[vm % 2], MEDIUM) for vm in range(6)}
     weight_of = {vm: rng.randint(1, 100) for vm in where}
     for pool in "AB":
         machine.add_pool(pool)
-    for vm, pool in where.items():
-        machine.add_vm(vm, pool, weight=weight_of[vm])
+    for vm, (pool, priority) in where.items():
+        machine.add_vm(vm, pool, priority, weight_of[vm])
     fill(machine, where, depth)
 
     length = lengths(seed)
     for _ in range(moves):
         vm = rng.randrange(6)
-        where[vm] = "B" if where[vm] == "A" else "A"
+        where[vm] = rng.choice([place for place in PLACES if place != where[vm]])
         weight_of[vm] = rng.randint(1, 100)
-        machine.set_vm(vm, where[vm], weight=weight_of[vm])
+        machine.set_vm(vm, *where[vm], weight_of[vm])
         beside: dict[int, int] = {
             other: weight_of[other] for other in where if where[other] == where[vm]
         }
         watch.begin(beside)
         run(machine, depth, UNITS // 3, length, lambda p, cost_ns: watch.served(p.vm, cost_ns))
+
+
+@pytest.mark.parametrize("of_pool", [False, True], ids=["class", "pool"])
+@given(seed=seeds, vm_weights=st.lists(weights, min_size=2, max_size=5))
+def test_vms_that_change_class_or_pool_under_load_keep_their_debt(
+    of_pool: bool, seed: int, vm_weights: list[int]
+) -> None:
+    # All of them move, some by way of a place where nobody serves them, so that they go on being
+    # compared: one interval over all moves. One in flight: with more, a tag may lie behind the
+    # virtual time, and that is not taken along.
+    rng = random.Random(seed)
+    machine, watch = Machine(), FairnessWatch(1)
+    places = [("A", MEDIUM), ("B", MEDIUM)] if of_pool else [("A", c) for c in (LOW, MEDIUM, HIGH)]
+    for pool in "AB":
+        machine.add_pool(pool)
+    for vm, weight in enumerate(vm_weights):
+        machine.add_vm(vm, "A", weight=weight)
+    vms = list(range(len(vm_weights)))
+    fill(machine, vms, 1)
+    watch.begin(dict(enumerate(vm_weights)))
+    length = lengths(seed)
+    for _ in range(UNITS // 6):
+        run_mixed(machine, 1, 2, length, lambda p, cost_ns: watch.served(p.vm, cost_ns))
+        goal = rng.choice(places)
+        rng.shuffle(vms)
+        for vm in vms:
+            for place in [*rng.sample(places, rng.randrange(2)), goal]:
+                machine.set_vm(vm, *place, vm_weights[vm])
 
 
 @every_run
