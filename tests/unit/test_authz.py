@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import socket
@@ -12,6 +13,7 @@ from vgpud.config import ControlConfig
 from vgpud.control.authz import ROLE_NEEDED, Role, RolePolicy, authorize
 from vgpud.control.peer import peer_of
 from vgpud.control.policy import role_policy
+from vgpud.protocol.methods import METHODS
 from vgpud.refusals import PermissionDenied
 
 POLICY = RolePolicy(frozenset({0, 500}), admin_gid=10, operate_gid=20, view_gid=30)
@@ -48,6 +50,71 @@ def test_nobody_without_a_role_may_call_anything(method: str) -> None:
 @pytest.mark.parametrize("method", ROLE_NEEDED)
 def test_an_admin_may_call_everything(method: str) -> None:
     authorize(method, frozenset(Role))
+
+
+# Written out a second time: a change of who may do what shows up here.
+FOR_VIEWERS = {
+    "GetInfo",
+    "GetInterfaceDescription",
+    "ListPools",
+    "ShowPool",
+    "ShowVm",
+    "ListVms",
+    "Status",
+    "Trace",
+    "Explain",
+}
+FOR_OPERATORS = {"EnablePool", "DisablePool", "QuarantineVm"}
+FOR_ADMINS = {
+    "CreatePool",
+    "SetPoolWeight",
+    "DeletePool",
+    "RegisterVm",
+    "RemoveVm",
+    "MoveVm",
+    "SetWeight",
+    "SetRateLimit",
+    "ClearQuarantine",
+    "ListAudit",
+    "Backup",
+    "ReloadConfig",
+    "Shutdown",
+}
+UP_TO = {
+    role: frozenset(lower for lower in Role if lower <= role)
+    for role in (Role.VIEW, Role.SUBMIT, Role.OPERATE)
+}
+
+
+def allowed(roles: frozenset[Role]) -> set[str]:
+    """The methods, without their interfaces, that these roles may call."""
+    passed = set()
+    for method in METHODS:
+        with contextlib.suppress(PermissionDenied):
+            authorize(method, roles)
+            passed.add(method.rpartition(".")[2])
+    return passed
+
+
+def test_every_method_there_is_has_exactly_one_role_that_it_needs() -> None:
+    assert set(ROLE_NEEDED) == set(METHODS)
+    names = sorted(method.rpartition(".")[2] for method in METHODS)
+    assert names == sorted([*FOR_VIEWERS, *FOR_OPERATORS, *FOR_ADMINS])
+
+
+@pytest.mark.parametrize("role", UP_TO, ids=lambda role: role.label)
+@pytest.mark.parametrize("name", sorted(FOR_ADMINS))
+def test_what_is_for_admins_is_refused_to_every_other_role(name: str, role: Role) -> None:
+    with pytest.raises(PermissionDenied) as denied:
+        authorize(f"org.vgpud.admin.{name}", UP_TO[role])
+    assert denied.value.role_needed == "admin"
+
+
+def test_each_role_may_call_what_is_written_for_it_and_nothing_else() -> None:
+    assert allowed(UP_TO[Role.VIEW]) == FOR_VIEWERS
+    assert allowed(UP_TO[Role.SUBMIT]) == FOR_VIEWERS
+    assert allowed(UP_TO[Role.OPERATE]) == FOR_VIEWERS | FOR_OPERATORS
+    assert allowed(frozenset(Role)) == FOR_VIEWERS | FOR_OPERATORS | FOR_ADMINS
 
 
 def test_a_method_without_a_line_is_for_nobody() -> None:
