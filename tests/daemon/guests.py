@@ -42,8 +42,10 @@ from vgpud.protocol.messages import (
     RemoveVmReply,
     ShowVm,
     ShowVmReply,
+    Trace,
+    TraceReply,
 )
-from vgpud.protocol.states import VmLive
+from vgpud.protocol.states import RequestTrace, VmLive
 
 DEADLINE_S = 30.0
 PAUSE_S = 0.01
@@ -213,6 +215,19 @@ def logged(daemon: RunningDaemon, pattern: str) -> re.Match[str]:
     )
 
 
+def reload(daemon: RunningDaemon, config: str) -> str:
+    """Change the configuration file, have it read, and return what vgpud said about it."""
+    daemon.config.write_text(config)
+    before = daemon.log.stat().st_size
+    vgpud_of(daemon).send_signal(signal.SIGHUP)
+
+    def said() -> str:
+        text = daemon.log.read_bytes()[before:].decode()
+        return text if "reload: done" in text or "reload: keeping" in text else ""
+
+    return eventually(said, "vgpud says that it has read its configuration")
+
+
 @contextlib.contextmanager
 def stopped(process: psutil.Process) -> Iterator[None]:
     """A process does nothing for the length of the `with` block, unless it is killed meanwhile."""
@@ -271,3 +286,10 @@ def both_workers(guest: Guest) -> list[psutil.Process]:
         guest.logged(rf"{lane} worker \d+ started \(pid (\d+)") for lane in ("launch", "build")
     )
     return [psutil.Process(int(match[1])) for match in started]
+
+
+def traced(guest: Guest, limit: int = 100) -> list[RequestTrace]:
+    """What became of the VM's requests that are finished, oldest first."""
+    reply, _ = client_of(guest.daemon).call(Trace(vm_uuid=guest.uuid, limit=limit), TraceReply)
+    assert reply.missed == 0
+    return reply.requests

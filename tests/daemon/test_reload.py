@@ -10,27 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.daemon.guests import eventually, register, stopped
+from tests.daemon.guests import register, reload, stopped
 from tests.daemon_under_test import ROOT, RunningDaemon
 from tests.ring_abi import DEVICE_INFO, Kind, Status, Submission, op_alloc, op_nop
 from tests.stub_client import Opcode
 from vgpud.config import RESTART_KEYS
 
 ONLY_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-
-
-def reload(daemon: RunningDaemon, config: str) -> str:
-    """Change the configuration file, have it read, and return what vgpud said about it."""
-    daemon.config.write_text(config)
-    before = daemon.log.stat().st_size
-    assert daemon.process is not None
-    daemon.process.send_signal(signal.SIGHUP)
-
-    def said() -> str:
-        text = daemon.log.read_bytes()[before:].decode()
-        return text if "reload: done" in text or "reload: keeping" in text else ""
-
-    return eventually(said, "vgpud says that it has read its configuration")
 
 
 @pytest.fixture

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.daemon.guests import Guest, client_of, disabled, register, stopped
+from tests.daemon.guests import Guest, client_of, disabled, register, stopped, traced
 from tests.daemon_under_test import RunningDaemon, running_vgpud
 from tests.ring_abi import Status, op_alloc, op_nop
 from tests.stub_client import Opcode, WireStatus
 from vgpud.protocol.messages import Trace, TraceReply
-from vgpud.protocol.states import RequestTrace
 
 STAMPS = ("received_ns", "queued_ns", "picked_ns", "started_ns", "ended_ns", "answered_ns")
 
@@ -25,12 +24,6 @@ def forgetful_vgpud() -> Iterator[RunningDaemon]:
     """A daemon that remembers 16 requests."""
     with running_vgpud({"trace": {"entries": 16}}) as daemon:
         yield daemon
-
-
-def trace(guest: Guest, limit: int = 100) -> list[RequestTrace]:
-    reply, _ = client_of(guest.daemon).call(Trace(vm_uuid=guest.uuid, limit=limit), TraceReply)
-    assert reply.missed == 0
-    return reply.requests
 
 
 def following(daemon: RunningDaemon, *words: str) -> subprocess.Popen[str]:
@@ -54,12 +47,12 @@ def test_every_request_is_told_of_with_its_times_in_order(guest: Guest, neighbou
         assert ring.run(op_nop()).status == Status.OK
         assert stub.request(Opcode.NOP).status == WireStatus.OK
         assert ring.run(op_nop(), op_alloc(0, 1)).status == Status.INVALID
-    first, second = trace(guest)
+    first, second = traced(guest)
     assert (first.kind, second.kind) == ("vector_add", "nop")
     assert (first.vm_uuid, first.vm_id, first.pool_id) == (guest.uuid, guest.vm_id, "A")
     assert (first.transport, first.dispatches, first.request) == ("stub", 1, 1)
     assert (second.dispatches, second.gpu_time_ns, second.request) == (0, 0, 2)
-    ran, failed = trace(neighbour)
+    ran, failed = traced(neighbour)
     assert (ran.transport, ran.pool_id, ran.kind) == ("ring", "B", "command")
     assert (failed.status, failed.outcome, failed.op_index) == ("invalid", "answered", 1)
     for request in (first, second, ran, failed):
@@ -82,7 +75,7 @@ def test_refused_and_dropped_requests_are_told_of_too(vgpud: RunningDaemon, gues
         guest.when(lambda live: not live.connected_stub, "the client has gone")
     live = guest.when(lambda live: live.dropped == 1, "its answer is dropped")
     assert (live.submitted, live.refused, live.completed) == (3, 1, 1)
-    refused, _, dropped = trace(guest)
+    refused, _, dropped = traced(guest)
     assert (refused.outcome, refused.status, refused.request) == ("refused", "pool_disabled", None)
     assert [getattr(refused, stamp) for stamp in STAMPS[1:-1]] == [None] * 4
     assert (dropped.outcome, dropped.dispatches) == ("dropped", 1)
@@ -118,7 +111,7 @@ def test_a_removed_vms_requests_are_kept_and_are_not_the_next_ones(vgpud: Runnin
     last = [request for request in reply.requests if request.vm_id == first.vm_id][-1]
     assert (last.kind, last.status, last.vm_uuid) == ("vector_add", "ok", None)
     second = register(vgpud)
-    assert trace(second) == []
+    assert traced(second) == []
     second.remove()
 
 
@@ -134,7 +127,7 @@ def test_what_a_follower_is_not_told_of_is_counted(forgetful_vgpud: RunningDaemo
             told += len(answer["requests"])
             missed += answer["missed"]
         assert told + missed == 300
-        assert len(trace(guest)) == 16
+        assert len(traced(guest)) == 16
         follower.send_signal(signal.SIGINT)
         follower.communicate(timeout=30)
 
@@ -144,7 +137,7 @@ def test_without_a_trace_there_is_nothing_to_tell(vgpud_without_trace: RunningDa
     with following(vgpud_without_trace) as follower, guest.stub() as stub:
         answer_of(follower)
         assert stub.vector_add(1, 1) == 2
-        assert trace(guest) == [] and guest.live().total.count == 1
+        assert traced(guest) == [] and guest.live().total.count == 1
         vgpud_without_trace.end(signal.SIGTERM)
         _, err = follower.communicate(timeout=30)
         assert follower.returncode == 3 and "has ended, or closed the connection" in err
